@@ -1,0 +1,103 @@
+"""What a route does instead of, or before, sending a request on: redirect, reply, rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from mesh.kinds.http_match import HTTPMatchRequest
+from mesh.kinds.kind import Kind, Text, Unsigned
+from mesh.kinds.rules import one_of, port, regex, said, wrong
+from mesh.places import Place
+from mesh.problems import Problem
+
+BODY_BYTES_MAX: Final = 1024 * 1024
+
+
+class HTTPRedirect(Kind):
+    """Istio, "HTTPRedirect"."""
+
+    uri: Text = ""
+    authority: Text = ""
+    port: Unsigned | None = None
+    derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
+    scheme: Text = ""
+    redirect_code: Unsigned = 0
+    prefix_rewrite: Text = ""
+
+
+class HTTPBody(Kind):
+    """A body as text, or as base64 in ``bytes``. Istio, "HTTPBody"."""
+
+    string: Text | None = None
+    bytes: Text | None = None
+
+
+class HTTPDirectResponse(Kind):
+    """Istio, "HTTPDirectResponse"."""
+
+    status: Unsigned
+    body: HTTPBody | None = None
+
+
+class RegexRewrite(Kind):
+    """Istio, "RegexRewrite"."""
+
+    match: Text = ""
+    rewrite: Text = ""
+
+
+class HTTPRewrite(Kind):
+    """Istio, "HTTPRewrite"."""
+
+    uri: Text = ""
+    authority: Text = ""
+    uri_regex_rewrite: RegexRewrite | None = None
+
+
+def check_redirect(
+    redirect: HTTPRedirect, of: tuple[HTTPMatchRequest, ...], where: Place, at: str
+) -> Iterator[Problem]:
+    if redirect.uri and redirect.prefix_rewrite:
+        yield from wrong(where, at, "expected only one of uri, prefixRewrite")
+    if redirect.prefix_rewrite and any(match.uri and match.uri.prefix is None for match in of):
+        message = "needs every match of the route's uri to be a prefix"
+        yield from wrong(where, f"{at}.prefixRewrite", message)
+    yield from one_of(where, at, said(port=redirect.port, derivePort=redirect.derive_port))
+    if not any((redirect.uri, redirect.prefix_rewrite, redirect.authority, redirect.scheme)) and not said(
+        port=redirect.port, derivePort=redirect.derive_port
+    ):
+        yield from wrong(where, at, "expected at least one of uri, prefixRewrite, authority, scheme, port")
+    if redirect.redirect_code not in {0, 301, 302, 303, 307, 308}:
+        message = f"expected one of 301, 302, 303, 307, 308, found {redirect.redirect_code}"
+        yield from wrong(where, f"{at}.redirectCode", message)
+    if redirect.scheme not in {"", "http", "https"}:
+        yield from wrong(where, f"{at}.scheme", f"expected http or https, found {redirect.scheme!r}")
+    if redirect.port:
+        yield from wrong(where, f"{at}.port", port(redirect.port))
+
+
+def check_direct_response(response: HTTPDirectResponse, where: Place, at: str) -> Iterator[Problem]:
+    yield from wrong(where, f"{at}.status", http_status(response.status))
+    if response.body is not None:
+        yield from one_of(where, f"{at}.body", said(string=response.body.string, bytes=response.body.bytes))
+        size = len((response.body.string or response.body.bytes or "").encode())
+        if size > BODY_BYTES_MAX:
+            yield from wrong(where, f"{at}.body", f"expected at most {BODY_BYTES_MAX} bytes, found {size}")
+
+
+def http_status(status: int) -> str:
+    return "" if 200 <= status <= 599 else f"expected an HTTP status from 200 to 599, found {status}"
+
+
+def check_rewrite(rewrite: HTTPRewrite, where: Place, at: str) -> Iterator[Problem]:
+    pattern = rewrite.uri_regex_rewrite
+    if rewrite.uri and pattern is not None:
+        yield from wrong(where, at, "expected only one of uri, uriRegexRewrite")
+    if not rewrite.uri and pattern is None and not rewrite.authority:
+        yield from wrong(where, at, "expected at least one of uri, uriRegexRewrite, authority")
+    if pattern is not None:
+        if not pattern.match or not pattern.rewrite:
+            yield from wrong(where, f"{at}.uriRegexRewrite", "needs both match and rewrite")
+        else:
+            yield from wrong(where, f"{at}.uriRegexRewrite.match", regex(pattern.match))
