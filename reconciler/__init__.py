@@ -1,0 +1,1 @@
+"""Makes it so: wires, loops, commands."""

@@ -1,0 +1,102 @@
+"""Join tokens as the operator handles them: made, listed, revoked in the state directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ca.authority import Authority, open_authority
+from ca.callers import Caller
+from ca.tokens import JoinToken, JoinTokens
+from mesh.clock import Clock
+from mesh.durations import parse_duration
+from mesh.errors import Misconfigured
+from mesh.identity import SpiffeId
+from mesh.names import DEFAULT_DOMAIN
+from reconciler.render_status import table
+
+FOLDER = Path("ca") / "tokens"
+_TRUST_DOMAIN = "trust-domain"
+
+
+class Desk:
+    """The tokens of one state directory."""
+
+    def __init__(self, state: Path, ca_directory: Path | None, clock: Clock) -> None:
+        self._state, self._plugged_in, self._clock = state, ca_directory, clock
+        self._tokens = JoinTokens(state / FOLDER)
+
+    def create(self, identity: str | None, name: str | None, ttl: str) -> str:
+        """The text of a new token.
+
+        :raises Misconfigured: when something is missing, or there is no CA yet.
+        """
+        namespace, slash, account = (identity or "").partition("/")
+        if not (name and slash):
+            raise Misconfigured(
+                "a join token needs an identity and a machine's name",
+                hint="meshwright ca token --identity NAMESPACE/ACCOUNT --name NAME",
+            )
+        authority = self._authority()
+        try:
+            lifetime = parse_duration(ttl)
+        except ValueError:
+            raise Misconfigured(f"not a duration: {ttl!r}", hint="write it as 30m or 1h") from None
+        caller = Caller(
+            SpiffeId.parse(f"spiffe://{authority.trust_domain}/ns/{namespace}/sa/{account}"), name
+        )
+        return self._tokens.create(caller, lifetime, root_hash=authority.root_hash, now=self._clock.now())
+
+    def revoke(self, token_id: str) -> None:
+        self._tokens.revoke(token_id, self._clock.now())
+
+    def listed(self) -> tuple[JoinToken, ...]:
+        return self._tokens.listed()
+
+    def _authority(self) -> Authority:
+        """The authority in force. None is made here: its trust domain is the mesh's to say."""
+        directory = self._plugged_in or self._state / "ca" / "intermediate"
+        if not directory.exists():
+            raise Misconfigured(
+                f"there is no CA in {self._state}",
+                hint="start `meshwright serve` with this --state first, or run `meshwright ca init`",
+            )
+        return open_authority(
+            self._state / "ca",
+            self._clock.now(),
+            trust_domain=trust_domain(self._state),
+            plugged_in=self._plugged_in,
+        )
+
+
+def keep_trust_domain(state: Path, name: str) -> None:
+    """Note whom the CA of this state signs for, so that commands know it without the daemon."""
+    made = state / (_TRUST_DOMAIN + ".new")
+    made.write_text(name + "\n", encoding="utf-8")
+    made.replace(state / _TRUST_DOMAIN)
+
+
+def trust_domain(state: Path) -> str:
+    """Whom the CA of this state signs for."""
+    kept = state / _TRUST_DOMAIN
+    return kept.read_text(encoding="utf-8").strip() if kept.exists() else DEFAULT_DOMAIN
+
+
+def render(tokens: Sequence[JoinToken], output: str) -> str:
+    """The tokens that are remembered; their secrets are not."""
+    rows = [
+        {
+            "id": token.id,
+            "identity": str(token.caller.identity),
+            "name": token.caller.name,
+            "expires": token.expires.isoformat(timespec="seconds"),
+            "state": "revoked" if token.is_revoked else "used" if token.used else "open",
+        }
+        for token in tokens
+    ]
+    if output == "json":
+        return json.dumps({"tokens": rows}, indent=2)
+    return "\n".join(
+        table([("ID", "IDENTITY", "NAME", "EXPIRES", "STATE"), *(tuple(row.values()) for row in rows)])
+    )
