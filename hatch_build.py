@@ -41,6 +41,7 @@ ROOTS = (
     "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
     "envoy/extensions/filters/network/rbac/v3/rbac.proto",
+    "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.proto",
     "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto",
     "envoy/extensions/load_balancing_policies/least_request/v3/least_request.proto",
     "envoy/extensions/load_balancing_policies/maglev/v3/maglev.proto",
@@ -93,5 +94,8 @@ class DescriptorHook(BuildHookInterface[Any]):
         """Called by hatchling."""
         target = Path(self.root) / DESCRIPTORS
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(closure(ROOTS).SerializeToString(deterministic=True))
+        # By renaming: a control plane of this tree may be starting at this moment.
+        made = target.with_suffix(".new")
+        made.write_bytes(closure(ROOTS).SerializeToString(deterministic=True))
+        made.replace(target)
         build_data["artifacts"].append(str(DESCRIPTORS))

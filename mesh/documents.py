@@ -12,7 +12,7 @@ judged here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
@@ -25,33 +25,35 @@ from mesh.places import Lines, Path, Place, Table
 from mesh.problems import Problem, Where
 
 FILE_BYTES_MAX: Final = 32 * 1024 * 1024
+DOCUMENTS_MAX: Final = 20_000  # in one file
 DEPTH_MAX: Final = 64
 # Far above any real document, far below what a "billion laughs" expands to.
 NODES_MAX: Final = 1_000_000
 ALIASED_NODES_MAX: Final = 50_000
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
-    """Values by a document's digest, one generation deep. Owned by the task that reads."""
+class Remembered(Generic[K, T]):
+    """Values by what they were made from, one generation deep. Owned by the task that reads."""
 
     def __init__(self) -> None:
-        self._values: dict[bytes, T] = {}
-        self._used: set[bytes] = set()
+        self._values: dict[K, T] = {}
+        self._used: set[K] = set()
 
-    def get(self, digest: bytes) -> T | None:
-        self._used.add(digest)
-        return self._values.get(digest)
+    def get(self, key: K) -> T | None:
+        self._used.add(key)
+        return self._values.get(key)
 
-    def keep(self, digest: bytes, value: T) -> T:
-        self._used.add(digest)
-        self._values[digest] = value
+    def keep(self, key: K, value: T) -> T:
+        self._used.add(key)
+        self._values[key] = value
         return value
 
     def drop_unused(self) -> None:
         """Forget what was not asked for since the last call."""
-        self._values = {digest: self._values[digest] for digest in self._used if digest in self._values}
+        self._values = {key: self._values[key] for key in self._used if key in self._values}
         self._used = set()
 
     def __len__(self) -> int:
@@ -101,7 +103,7 @@ class Parsed:
     flaws: tuple[Flaw, ...] = ()
 
 
-DocumentCache = Remembered[Parsed]
+DocumentCache = Remembered[bytes, Parsed]
 
 
 def parse_file(
@@ -127,7 +129,13 @@ def parse_file(
         text = _SURROGATES.sub(_one_escape, text)
     documents: list[Document] = []
     problems: list[Problem] = []
-    for start, chunk in _chunks(text):
+    for number, (start, chunk) in enumerate(_chunks(text)):
+        if number >= DOCUMENTS_MAX:
+            message = f"more than {DOCUMENTS_MAX} documents in one file"
+            problems.append(
+                _flawed(file, start, Flaw(code="MW0001", line=0, message=message, hint="split it"))
+            )
+            break
         digest = _digest(chunk)
         parsed = known.get(digest) or known.keep(digest, _parse(chunk))
         documents += (

@@ -11,7 +11,7 @@ import re
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
 _MICROSECONDS = {
     "ns": Decimal("0.001"),
     "us": Decimal(1),
@@ -38,7 +38,10 @@ def parse_duration(text: str) -> timedelta:
         at = part.end()
     if not body or at != len(body):
         raise ValueError(f"not a duration: {text!r}")
-    return timedelta(microseconds=int(-total if negative else total))
+    try:
+        return timedelta(microseconds=int(-total if negative else total))
+    except OverflowError:
+        raise ValueError(f"too long a duration: {text!r}") from None
 
 
 def format_duration(value: timedelta) -> str:
@@ -56,6 +59,7 @@ def parts_per_million(percent: float | str) -> int:
         value = Decimal(str(percent))
     except InvalidOperation:
         raise ValueError(f"not a percentage: {percent!r}") from None
-    if not 0 <= value <= 100:
+    # NaN cannot even be compared.
+    if value.is_nan() or not 0 <= value <= 100:
         raise ValueError(f"not between 0 and 100: {percent!r}")
     return int((value * 10_000).to_integral_value())

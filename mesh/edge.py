@@ -49,13 +49,22 @@ class _Claim:
 
 
 def servers(*chosen: ConfigObject[Gateway]) -> tuple[GatewayServer, ...]:
-    """One per listener (plain HTTP) or filter chain (HTTPS); of two with the same names the first stays."""
-    found: dict[tuple[int, str, str | tuple[str, ...]], GatewayServer] = {}
+    """One per listener (plain HTTP) or filter chain (HTTPS).
+
+    Envoy refuses a listener of which two chains want one name: of two HTTPS servers that share a host the
+    first stays, and the other is left out whole. Istio, ``CheckDuplicates``.
+    """
+    found: dict[tuple[int, str, str], GatewayServer] = {}
+    taken: defaultdict[tuple[int, str], set[str]] = defaultdict(set)
     for gateway, server, table in _each(chosen):
         is_tls = table.startswith("https.")
         hosts = tuple(dict.fromkeys(_split(host, gateway)[1] for host in server.hosts)) if is_tls else ()
+        names = taken[server.port.number, server.bind]
+        if not names.isdisjoint(hosts):
+            continue
+        names.update(hosts)
         found.setdefault(
-            (server.port.number, server.bind, hosts if is_tls else table),
+            (server.port.number, server.bind, table),
             GatewayServer(
                 port=server.port.number,
                 bind=server.bind,

@@ -100,10 +100,14 @@ class Recall:
         """Whether about as much is useless as is useful: time to ask for all in force and forget the rest."""
         return len(self._entries) > 2 * self._kept + _FEW
 
-    def end_generation(self) -> None:
-        """Forget what was not asked for since the last call. What was made on the way to a result stays.
+    def begin_generation(self) -> None:
+        """From here on everything in force is asked for again."""
+        self._asked.clear()
 
-        Right only after everything in force was asked for again.
+    def end_generation(self) -> None:
+        """Forget what was not asked for since :meth:`begin_generation`.
+
+        What was made on the way to a result that stays, stays with it.
         """
         kept: dict[Key, _Entry] = {}
         open_keys = list(self._asked)

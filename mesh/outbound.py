@@ -1,13 +1,11 @@
-"""The route tables and listeners of a sidecar: what its applications can call, and by which names.
+"""The route tables of a sidecar: what its applications can call, and by which names.
 
 Every step is remembered by what it depends on: virtual hosts by VirtualService and the services it sends
-to, tables by their virtual hosts, listeners by service. Order is decided here, on domain values: by host
-name, then port.
+to, tables by their virtual hosts. Order is decided here, on domain values: by host name, then port.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +14,8 @@ from dataclasses import dataclass
 from mesh.config import ConfigObject
 from mesh.interning import Recall, gathered, number
 from mesh.kinds.virtual_service import VirtualService
+from mesh.listeners import Listeners, is_sniffed_everywhere
+from mesh.names import host_matches, is_wildcard
 from mesh.routing import (
     ANYONE,
     Client,
@@ -30,20 +30,16 @@ from mesh.services import Port, Protocol, Service
 from mesh.traffic import Rule
 from mesh.views import (
     HttpListener,
-    OutboundListener,
     Passthrough,
     Route,
     RouteTable,
-    TcpListener,
     VirtualHost,
 )
 from mesh.visibility import HostIndex, Visible
 
 HTTP_PROXY = "http_proxy"
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (Istio's name for listeners that take every destination)
 DOMAIN = "cluster.local"
 Rules = Mapping[str, Rule | None]
-Listeners = tuple[OutboundListener, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +76,7 @@ class _Tables:
         by_port: defaultdict[int, list[VirtualHost]] = defaultdict(list)
         for service in self._seen.services:
             for port in service.ports:
-                if port.protocol.is_http or _is_sniffed_everywhere(service, port):
+                if port.protocol.is_http or is_sniffed_everywhere(service, port):
                     by_port[port.number].append(self._host(service, port, with_port=False))
                 elif port.protocol is Protocol.UNKNOWN:
                     host = self._host(service, port, with_port=False)
@@ -129,104 +125,21 @@ class _Tables:
         return self._recall.get(routes, virtual, client, number(port), *deps)
 
     def _unknown(self, *, with_port: bool) -> Iterator[VirtualHost]:
-        """Names that only a VirtualService knows are served on port 80 (istio.md 2.1)."""
+        """Names that only a VirtualService knows are served on port 80 (istio.md 2.1).
+
+        A wildcard that some service matches speaks for those services alone. Istio,
+        ``separateVSHostsAndServices``.
+        """
         for host in sorted(self._claims.exact):
-            if host in self._seen.by_host:
+            if host in self._seen.by_host or (is_wildcard(host) and self._is_of_services(host)):
                 continue
             made = self._routes(self._claims.exact[host], 80)
             if made:
                 yield self._recall.get(unknown_host, sys.intern(host), number(80), made, with_port)
 
+    def _is_of_services(self, wildcard: str) -> bool:
+        return any(host_matches(wildcard, known_host) for known_host in self._seen.by_host)
+
 
 def _table(name: str, beyond: Passthrough, hosts: tuple[VirtualHost, ...]) -> RouteTable:
     return RouteTable(name=name, virtual_hosts=hosts, fallback=beyond)
-
-
-def listeners(services: tuple[Service, ...], is_explicit: bool) -> tuple[OutboundListener, ...]:
-    """The listeners of these services, sorted by port and address, one per place.
-
-    Where HTTP and something else meet on ``0.0.0.0`` of one port, the listener looks at the bytes (istio.md
-    2.8); of several TCP services without an address of their own on one port the first keeps it.
-    """
-    found: dict[tuple[int, str], OutboundListener] = {}
-    for service in services:
-        for port in service.ports:
-            for listener in _bound(service, port) if is_explicit else _captured(service, port):
-                at = listener.port, listener.address
-                found[at] = _together(found[at], listener) if at in found else listener
-    return tuple(found[at] for at in sorted(found))
-
-
-def _together(first: OutboundListener, second: OutboundListener) -> OutboundListener:
-    match first, second:
-        case (HttpListener() as http, TcpListener(cluster=cluster)) | (
-            TcpListener(cluster=cluster),
-            HttpListener() as http,
-        ):
-            return HttpListener(
-                address=http.address,
-                port=http.port,
-                routes=http.routes,
-                is_bound=http.is_bound,
-                is_sniffing=True,
-                tcp_cluster=http.tcp_cluster or cluster,
-            )
-        case HttpListener(is_sniffing=False), HttpListener(is_sniffing=True):
-            return second
-        case _:
-            return first
-
-
-def _captured(service: Service, port: Port) -> Iterator[OutboundListener]:
-    cluster = f"outbound|{port.number}||{service.host}"
-    if port.protocol.is_http:
-        yield HttpListener(address=ANY_ADDRESS, port=port.number, routes=str(port.number), is_bound=False)
-    elif port.protocol is Protocol.UNKNOWN:
-        everywhere = _is_sniffed_everywhere(service, port)
-        for address in (ANY_ADDRESS,) if everywhere else _single_addresses(service):
-            yield HttpListener(
-                address=address,
-                port=port.number,
-                routes=str(port.number) if everywhere else f"{service.host}:{port.number}",
-                is_bound=False,
-                is_sniffing=True,
-                tcp_cluster=cluster,
-            )
-    elif port.protocol is not Protocol.UDP:
-        for address in service.addresses or (ANY_ADDRESS,):
-            host, _, length = address.partition("/")
-            yield TcpListener(
-                address=host,
-                prefix_length=int(length) if length else None,
-                port=port.number,
-                cluster=cluster,
-                is_bound=False,
-                source=service.source,
-            )
-
-
-def _bound(service: Service, port: Port) -> Iterator[OutboundListener]:
-    """Without capture: a service with a loopback address is listened for right there."""
-    for address in _single_addresses(service):
-        if not ipaddress.ip_address(address).is_loopback or port.protocol is Protocol.UDP:
-            continue
-        if port.protocol.is_http:
-            yield HttpListener(address=address, port=port.number, routes=str(port.number), is_bound=True)
-        else:
-            yield TcpListener(
-                address=address,
-                prefix_length=None,
-                port=port.number,
-                cluster=f"outbound|{port.number}||{service.host}",
-                is_bound=True,
-                source=service.source,
-            )
-
-
-def _single_addresses(service: Service) -> tuple[str, ...]:
-    return tuple(address for address in service.addresses if "/" not in address)
-
-
-def _is_sniffed_everywhere(service: Service, port: Port) -> bool:
-    """A port of unknown protocol whose service has no address of its own to be told by."""
-    return port.protocol is Protocol.UNKNOWN and not _single_addresses(service)

@@ -63,8 +63,17 @@ def tells_clients_apart(virtual: ConfigObject[VirtualService]) -> bool:
 
 
 def gateway_name(name: str, owner: str) -> str:
-    """``mesh`` and ``ns/name`` stay, ``name`` is of the VirtualService's namespace."""
-    return name if name == MESH_GATEWAY or "/" in name else f"{owner}/{name}"
+    """``mesh`` and ``ns/name`` stay; ``name`` and ``./name`` are of the VirtualService's namespace.
+
+    ``name.ns`` and longer are Istio's old spelling (``resolveGatewayName``).
+    """
+    if name == MESH_GATEWAY:
+        return name
+    namespace, slash, short = name.partition("/")
+    if slash:
+        return f"{owner}/{short}" if namespace == "." else name
+    short, dot, rest = name.partition(".")
+    return f"{rest.partition('.')[0]}/{short}" if dot else f"{owner}/{name}"
 
 
 def known(

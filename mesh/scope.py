@@ -20,7 +20,8 @@ from mesh.interning import Interner, Recall, gathered
 from mesh.kinds.gateway import Gateway
 from mesh.kinds.sidecar import Sidecar
 from mesh.labels import NO_LABELS, Labels, project, selects
-from mesh.outbound import Inputs, captured_tables, explicit_tables, listeners
+from mesh.listeners import listeners
+from mesh.outbound import Inputs, captured_tables, explicit_tables
 from mesh.proxies import Interception, Proxy, Role
 from mesh.routing import Client
 from mesh.security import Authentication, Policies, authentication, authorization, levels
@@ -68,10 +69,11 @@ class OutboundKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayKey:
-    """What decides everything that a gateway offers: the Gateways that select it."""
+    """What decides everything that a gateway offers: the Gateways that select it, and who may pass."""
 
     namespace: str
     gateways: tuple[ConfigObject[Gateway], ...]
+    authorization: Authorization
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,22 @@ class Scope:
         self.recall = Recall()
         self._intern = Interner()
 
+    def begin_generation(self) -> None:
+        """From here on every view in force is asked for again."""
+        self.recall.begin_generation()
+        self._intern.drop_unused()
+
+    def end_generation(self) -> None:
+        """Forget what was not asked for. Values that only remembered results hold may be made once more."""
+        self.recall.end_generation()
+        self._intern.drop_unused()
+
     def facets(self, world: World, proxy: Proxy) -> Facets:
         """Which facets the proxy is composed of in this world."""
         config, recall = world.config, self.recall
         if proxy.role is Role.GATEWAY:
-            return recall.keyed((config.of("Gateway"), proxy), _gateway_facets, config, proxy)
+            chosen = config.of("Gateway"), config.of("AuthorizationPolicy"), config.mesh, proxy
+            return recall.keyed(chosen, self._gateway_facets, config, proxy)
         inputs = (
             config.of("Sidecar"),
             config.of("PeerAuthentication"),
@@ -126,6 +139,17 @@ class Scope:
         )
         return Facets(outbound, inbound, self._intern(host))
 
+    def _gateway_facets(self, config: Config, proxy: Proxy) -> Facets:
+        chosen = (
+            gateway for gateway in config.of("Gateway") if selects(gateway.spec.selector.pairs, proxy.labels)
+        )
+        key = GatewayKey(
+            namespace=proxy.namespace,
+            gateways=tuple(chosen),
+            authorization=self._lets_in(config, proxy),
+        )
+        return Facets(key, None, None)
+
     def outbound(self, world: World, key: OutboundKey) -> OutboundView:
         """What the sidecars of this facet can call."""
         config, recall = world.config, self.recall
@@ -134,7 +158,8 @@ class Scope:
         client = self._intern(Client(key.namespace, key.labels))
         beyond = passthrough(config, key.sidecar)
         is_explicit = key.interception is Interception.NONE
-        bound = recall.get(listeners, seen.services, is_explicit)
+        places = seen.services, rules, is_explicit
+        bound = recall.keyed(places, listeners, *places, recall)
         inputs = Inputs(seen, rules, claims, client, beyond)
         if is_explicit:
             made = recall.keyed(
@@ -163,7 +188,8 @@ class Scope:
         hosts = recall.get(destinations, made)
         used = recall.get(gathered, *(service for service in seen.services if service.host in hosts))
         settings_ = self.settings(config)
-        view = recall.get(_gateway_view, settings_, recall.get(servers, *key.gateways), made)
+        offered = recall.get(servers, *key.gateways)
+        view = recall.get(_gateway_view, settings_, offered, made, key.authorization)
         found = self._clusters(world, used, rules)
         nobody = Passthrough.REGISTRY_ONLY
         behind = recall.get(_outbound_view, settings_, Interception.NONE, nobody, found, (), ())
@@ -222,9 +248,6 @@ class Scope:
         demands = recall.get(
             self._authentication, *levels(config, "PeerAuthentication", proxy.namespace), subject
         )
-        lets_in = recall.get(
-            self._authorization, *levels(config, "AuthorizationPolicy", proxy.namespace), subject
-        )
         answers = world.services.inbound.get((proxy.namespace, proxy.name), ())
         return self._intern(
             recall.get(
@@ -233,7 +256,7 @@ class Scope:
                 proxy.interception,
                 self._inbound_ports(world, answers, demands),
                 demands,
-                lets_in,
+                self._lets_in(config, proxy),
                 self._intern((proxy.namespace,)),
             )
         )
@@ -250,18 +273,16 @@ class Scope:
                 by_target[answer.target] = self.recall.get(inbound_port, answer, rule, demands)
         return self.recall.get(gathered, *by_target.values())
 
+    def _lets_in(self, config: Config, proxy: Proxy) -> Authorization:
+        """The policies in force for the proxy: one object for all for whom they are the same."""
+        policies = levels(config, "AuthorizationPolicy", proxy.namespace)
+        return self.recall.get(self._authorization, *policies, self._intern(proxy.labels))
+
     def _authentication(self, mesh: Policies, own: Policies, subject: Labels) -> Authentication:
         return self._intern(authentication(mesh, own, subject))
 
     def _authorization(self, mesh: Policies, own: Policies, subject: Labels) -> Authorization:
         return self._intern(authorization(mesh, own, subject))
-
-
-def _gateway_facets(config: Config, proxy: Proxy) -> Facets:
-    chosen = (
-        gateway for gateway in config.of("Gateway") if selects(gateway.spec.selector.pairs, proxy.labels)
-    )
-    return Facets(GatewayKey(namespace=proxy.namespace, gateways=tuple(chosen)), None, None)
 
 
 def _rules(
@@ -289,6 +310,9 @@ def _outbound_view(
 
 
 def _gateway_view(
-    settings_: Settings, offered: tuple[GatewayServer, ...], made: tuple[RouteTable, ...]
+    settings_: Settings,
+    offered: tuple[GatewayServer, ...],
+    made: tuple[RouteTable, ...],
+    lets_in: Authorization,
 ) -> GatewayView:
-    return GatewayView(settings=settings_, servers=offered, tables=made)
+    return GatewayView(settings=settings_, servers=offered, tables=made, authorization=lets_in)

@@ -54,7 +54,10 @@ def protocol_of(declared: str, port_name: str = "", number: int = 0) -> Protocol
 
     Istio, ``kube.ConvertProtocol``: 25, 53, 3306 and 27017 are servers that speak first.
     """
-    for word in (declared.upper(), port_name.partition("-")[0].upper()):
+    name = port_name.upper()
+    # The one prefix that holds a hyphen itself.
+    prefix = Protocol.GRPC_WEB if name.startswith(Protocol.GRPC_WEB) else name.partition("-")[0]
+    for word in (declared.upper(), prefix):
         if word in _OPAQUE:
             return Protocol.TCP
         if word and word in Protocol._value2member_map_:
@@ -117,6 +120,8 @@ class Service:
     labels: Labels = NO_LABELS
     source: ObjectKey | None = None
     created: datetime | None = None
+    unit: str = ""
+    """The unit of acceptance that declares it: stamps are compared within one only (``mesh/config.py``)."""
 
     @property
     def host(self) -> str:

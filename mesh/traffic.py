@@ -3,13 +3,14 @@
 The rules are Istio's (``pilot/pkg/model/destination_rule.go``): a rule is looked for in the client's
 own namespace (unless that is the root), then in the service's among those exported to the client, then
 in the root's; at each level the most specific host wins, the first level with any match ends the search,
-and levels never merge. Rules for one host in one namespace do: their subsets are united, the policy is
-the oldest's. ``portLevelSettings`` replace the policy for their port entirely; a subset's policy replaces
+and levels never merge. Rules for one host in one namespace do when they are exported alike: their subsets
+are united, the policy is the oldest's. ``portLevelSettings`` replace the policy for their port entirely; a subset's policy replaces
 field by field.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from mesh.config import Config, ConfigObject
@@ -39,16 +40,14 @@ class Rule:
 class Rules:
     """The rules of one namespace, findable by host."""
 
-    exact: dict[str, Rule]
+    exact: dict[str, tuple[Rule, ...]]
+    """Several where rules for one host are exported differently; in order of their objects."""
     wildcards: tuple[Rule, ...]
     """Most specific first."""
 
     def matching(self, host: str, *, client: str, owner: str) -> Rule | None:
         """The most specific rule for ``host`` that ``client``'s namespace may use."""
-        rule = self.exact.get(host)
-        if rule is not None and exported(rule.export_to, client, owner):
-            return rule
-        for rule in self.wildcards:
+        for rule in (*self.exact.get(host, ()), *self.wildcards):
             if host_covers(rule.host, host) and exported(rule.export_to, client, owner):
                 return rule
         return None
@@ -73,12 +72,17 @@ def _tuple(said: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _rules(written: tuple[ConfigObject[DestinationRule], ...], everywhere: tuple[str, ...]) -> Rules:
-    by_host: dict[str, list[ConfigObject[DestinationRule]]] = {}
+    alike: dict[tuple[str, frozenset[str]], list[ConfigObject[DestinationRule]]] = {}
     for rule in written:
-        by_host.setdefault(resolve(rule.spec.host, rule.key.namespace), []).append(rule)
-    merged = [_merged(host, same, everywhere) for host, same in by_host.items()]
+        host = resolve(rule.spec.host, rule.key.namespace)
+        alike.setdefault((host, frozenset(rule.spec.export_to or everywhere)), []).append(rule)
+    merged = [_merged(host, same, everywhere) for (host, _), same in alike.items()]
+    exact: defaultdict[str, tuple[Rule, ...]] = defaultdict(tuple)
+    for one in merged:
+        if not is_wildcard(one.host):
+            exact[one.host] += (one,)
     return Rules(
-        {rule.host: rule for rule in merged if not is_wildcard(rule.host)},
+        dict(exact),
         tuple(
             sorted(
                 (rule for rule in merged if is_wildcard(rule.host)), key=lambda rule: specificity(rule.host)
@@ -88,22 +92,19 @@ def _rules(written: tuple[ConfigObject[DestinationRule], ...], everywhere: tuple
 
 
 def _merged(host: str, same: list[ConfigObject[DestinationRule]], everywhere: tuple[str, ...]) -> Rule:
-    """The oldest decides; later ones of the same ``exportTo`` add subsets it does not have."""
+    """Rules of the same ``exportTo``: the oldest decides, later ones add subsets it does not have."""
     first = same[0]
     subsets: dict[str, Subset] = {}
-    sources = []
     for rule in same:
-        if rule.spec.export_to == first.spec.export_to:
-            sources.append(rule.key)
-            for subset in rule.spec.subsets:
-                subsets.setdefault(subset.name, subset)
+        for subset in rule.spec.subsets:
+            subsets.setdefault(subset.name, subset)
     policy = next((rule.spec.traffic_policy for rule in same if rule.spec.traffic_policy), None)
     return Rule(
         host=host,
         export_to=first.spec.export_to or everywhere,
         policy=policy,
         subsets=tuple(subsets.values()),
-        sources=tuple(sources),
+        sources=tuple(rule.key for rule in same),
     )
 
 
@@ -121,11 +122,16 @@ def rule_for(config: Config, client: str, service: Service, recall: Recall) -> R
 NO_POLICY = TrafficPolicy()
 
 
+def general_policy(written: Written | None, port: int) -> TrafficPolicy:
+    """What holds for one port of a destination, subsets left out."""
+    return _replaced(NO_POLICY, written, port)
+
+
 def policy(rule: Rule | None, port: int, subset: str) -> TrafficPolicy:
     """The policy in force for one port of the destination and, if named, one subset of it."""
     if rule is None:
         return NO_POLICY
-    made = _replaced(NO_POLICY, rule.policy, port)
+    made = general_policy(rule.policy, port)
     chosen = rule.subset(subset) if subset else None
     if chosen is not None and chosen.traffic_policy is not None:
         made = _overlaid(made, chosen.traffic_policy)

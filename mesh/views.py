@@ -170,6 +170,21 @@ class RouteTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarding:
+    """Where the bytes of a connection go, and what of the traffic policy holds for it as a whole."""
+
+    cluster: str
+    idle_timeout: timedelta | None = None
+    """0: never."""
+    max_duration: timedelta | None = None
+    by_source: bool = False
+    """The endpoint is chosen by the caller's address."""
+    says_bytes: bool = False
+    """The protocol is unknown, so the cluster offers HTTP as well: this connection must say it is none."""
+    sources: tuple[ObjectKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpListener:
     """An outbound listener that reads requests and routes them by the table ``routes``."""
 
@@ -179,22 +194,22 @@ class HttpListener:
     is_bound: bool
     """False when traffic is redirected to it by 15001 (capture)."""
     is_sniffing: bool = False
-    """True where the declared protocol is unknown: HTTP if it looks like it, else ``tcp``."""
-    tcp_cluster: str = ""
+    """True where the declared protocol is unknown: HTTP if it looks like it."""
+    otherwise: Forwarding | None = None
+    """Where what is not HTTP goes, if a service claims it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpListener:
-    """An outbound listener that forwards bytes to one cluster."""
+    """An outbound listener that forwards bytes to one service."""
 
     address: str
     """A virtual IP, or ``0.0.0.0`` for services without one."""
     prefix_length: int | None
     """Set when ``address`` is a CIDR: matched by the captured destination."""
     port: int
-    cluster: str
+    to: Forwarding
     is_bound: bool
-    source: ObjectKey | None = None
 
 
 OutboundListener = HttpListener | TcpListener
@@ -233,6 +248,10 @@ class Authorization:
 
     deny: tuple[ConfigObject[AuthorizationPolicy], ...] = ()
     allow: tuple[ConfigObject[AuthorizationPolicy], ...] = ()
+
+    @property
+    def sources(self) -> tuple[ObjectKey, ...]:
+        return tuple(policy.key for policy in (*self.deny, *self.allow))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,3 +325,5 @@ class GatewayView:
     servers: tuple[GatewayServer, ...]
     """Sorted by port, bind, name."""
     tables: tuple[RouteTable, ...]
+    authorization: Authorization = Authorization()
+    """Who may pass. Istio lets policies select gateways by their labels, as it does workloads."""

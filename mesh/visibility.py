@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from mesh.config import Config, ConfigObject
 from mesh.kinds.sidecar import Sidecar
 from mesh.kinds.virtual_service import VirtualService
 from mesh.labels import Labels, selects
-from mesh.names import MESH_GATEWAY, host_matches, resolve, specificity
+from mesh.names import MESH_GATEWAY, host_covers, host_matches, resolve, specificity
 from mesh.services import Service, ServiceKey
 from mesh.traffic import exported
 
 VirtualServices = tuple[ConfigObject[VirtualService], ...]
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 def sidecar_for(config: Config, namespace: str, workload: Labels) -> ConfigObject[Sidecar] | None:
@@ -52,8 +54,11 @@ class Import:
             namespace = "*"
         return cls(own if namespace == "." else namespace, resolve(host, own), excludes)
 
-    def covers(self, owner: str, host: str) -> bool:
-        return self.namespace in ("*", owner) and host_matches(self.host, host)
+    def concerns(self, owner: str, host: str) -> bool:
+        """Imports take what overlaps with them, exclusions what they cover. Istio, ``SelectVirtualServices``."""
+        if self.namespace not in ("*", owner):
+            return False
+        return host_covers(self.host, host) if self.excludes else host_matches(self.host, host)
 
 
 EVERYTHING = Import("*", "*", excludes=False)
@@ -110,16 +115,16 @@ def _imported(wanted: tuple[Import, ...], owner: str, host: str) -> bool:
     """Exclusion beats inclusion (istio.md 2.5)."""
     if wanted == (EVERYTHING,):
         return True
-    matching = [one for one in wanted if one.covers(owner, host)]
+    matching = [one for one in wanted if one.concerns(owner, host)]
     return bool(matching) and not any(one.excludes for one in matching)
 
 
 def _before(service: Service, other: Service, namespace: str) -> bool:
-    """Own namespace first, then the oldest, then by namespace: who owns a host that two declare."""
+    """Who owns a host that two declare: the own namespace, else the first object (``mesh/config.py``)."""
 
-    def rank(one: Service) -> tuple[bool, bool, str, str]:
-        stamp = one.created.isoformat() if one.created else ""
-        return one.key.namespace != namespace, not stamp, stamp, one.key.namespace
+    def rank(one: Service) -> tuple[bool, str, bool, datetime, str]:
+        order = one.unit, one.created is None, one.created or _BEGINNING, one.key.namespace
+        return one.key.namespace != namespace, *order
 
     return rank(service) < rank(other)
 
@@ -127,8 +132,11 @@ def _before(service: Service, other: Service, namespace: str) -> bool:
 def bound_to_mesh(
     written: VirtualServices, default_export: tuple[str, ...], namespace: str, wanted: tuple[Import, ...]
 ) -> VirtualServices:
-    """The VirtualServices for sidecars, in the order of precedence: own, exported to here, public."""
-    own: list[ConfigObject[VirtualService]] = []
+    """The VirtualServices for sidecars, in the order of precedence: private, exported to here, public.
+
+    Public is public in its own namespace too. Istio, ``initVirtualServices``.
+    """
+    private: list[ConfigObject[VirtualService]] = []
     given: list[ConfigObject[VirtualService]] = []
     public: list[ConfigObject[VirtualService]] = []
     for virtual in written:
@@ -140,9 +148,9 @@ def bound_to_mesh(
             continue
         if not any(_imported(wanted, owner, resolve(host, owner)) for host in virtual.spec.hosts):
             continue
-        level = own if owner == namespace else public if "*" in export_to else given
+        level = public if "*" in export_to else private if owner == namespace else given
         level.append(virtual)
-    return (*own, *given, *public)
+    return (*private, *given, *public)
 
 
 def destination_hosts(virtual: ConfigObject[VirtualService]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class _Translations(Collector):
         made = CounterMetricFamily(
             "meshwright_translations", "Resources and parts of them that were made anew.", labels=["function"]
         )
-        for function, count in self._fleet.memo.made.items():
+        for function, count in dict(self._fleet.memo.made).items():
             made.add_metric([function], count)
         yield made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import ipaddress
 import logging
 import os
 import random
@@ -35,8 +36,9 @@ from ca.trust import TrustBundle
 from mesh.clock import Clock
 from mesh.errors import MeshError, Misconfigured
 from mesh.latest import Latest
+from mesh.names import is_ip
 from mesh.world import Trust
-from reconciler import admin, status
+from reconciler import admin, memory, status
 from reconciler.acceptance import Accepted
 from reconciler.counters import expose
 from reconciler.cycle import Bell, CycleStatus, run_cycle
@@ -48,6 +50,8 @@ from reconciler.settings import Settings, read_credentials
 from reconciler.steps import Desk, start, steps
 from reconciler.tokens import FOLDER, keep_trust_domain
 from reconciler.worlds import Worlds
+from registries.enrolment import Enrolment
+from registries.roster import Roster
 from xds.bodies import Bodies
 from xds.certificates import ServerCertificate
 from xds.fleet import Fleet
@@ -59,6 +63,7 @@ log = logging.getLogger(__name__)
 
 _DRAIN = timedelta(seconds=5)
 _CA = "ca"
+_ENROLLED = "enrolled.json"
 
 
 async def serve(settings: Settings, clock: Clock) -> None:
@@ -70,6 +75,7 @@ async def serve(settings: Settings, clock: Clock) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopped.set)
+    memory.hold()
     with _locked(settings.state):
         try:
             async with AsyncExitStack() as doors:
@@ -106,6 +112,11 @@ def _locked(state: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _is_loopback(address: str) -> bool:
+    """Whether only programs of this host can connect."""
+    return is_ip(address) and ipaddress.ip_address(address).is_loopback
+
+
 class _Certificates:
     """The CA's credentials in the words of the xDS port."""
 
@@ -125,8 +136,16 @@ class _Daemon:
         self._registry = CollectorRegistry()
         self._readiness = admin.Readiness("repository", "certificates", "world", "ports")
         self._bell = Bell()
-        self._worlds = Worlds(clock)
-        self._fleet = Fleet(clock, self._worlds.latest)
+        roster: Latest[Roster] = Latest(())
+        self._worlds = Worlds(clock, roster)
+        self._enrolment = Enrolment(
+            clock,
+            self._worlds.latest,
+            roster,
+            file=settings.state / _ENROLLED,
+            is_one_host=_is_loopback(settings.listen_address),
+        )
+        self._fleet = Fleet(clock, self._worlds.latest, self._enrolment)
         self._server: Server | None = None
         self._late: tuple[asyncio.Task[Any], ...] = ()
         self._trust_domain = ""
@@ -149,6 +168,7 @@ class _Daemon:
         schedule.start()
         self._doors.callback(schedule.stop)
         async with asyncio.TaskGroup() as group:
+            enrolment = group.create_task(self._enrolment.run(), name="enrolment")
             tasks = [
                 group.create_task(work, name=name)
                 for name, work in {
@@ -160,12 +180,15 @@ class _Daemon:
                         clock=self._clock,
                     ),
                     "worlds": self._worlds.run(),
+                    "memory": memory.run_freezer(self._clock),
                     "stalls": run_stall_watch(self._clock, self._registry),
                     "serving": self._serve(group),
                 }.items()
             ]
             await stopped.wait()
             log.info("stopping")
+            # First: those who are cut off by the drain have not gone.
+            enrolment.cancel()
             if self._server is not None:
                 await self._server.drain(_DRAIN)
             for task in (*tasks, *self._late):
@@ -219,6 +242,7 @@ class _Daemon:
         self._readiness.done("certificates")
         await self._worlds.is_first_made.wait()
         self._readiness.done("world")
+        memory.release()
         self._late = (
             group.create_task(self._fleet.run(), name="fleet"),
             group.create_task(

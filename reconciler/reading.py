@@ -31,6 +31,8 @@ from reconciler.units import folders, owner
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 MESH_FILE: Final = "mesh.yaml"
+# Old versions of documents that may be remembered before they are dropped.
+FORGET_ABOVE: Final = 1_000
 
 
 class SourceFile(Protocol):
@@ -38,6 +40,11 @@ class SourceFile(Protocol):
 
     @property
     def path(self) -> str: ...
+
+    @property
+    def blob(self) -> str:
+        """What tells this content from every other; empty when that is not known."""
+        ...
 
     @property
     def data(self) -> bytes: ...
@@ -49,6 +56,20 @@ class TextFile:
 
     path: str
     data: bytes = field(repr=False)
+    blob: str = ""
+
+
+Taken = tuple[Document, ConfigObject[Any] | Foreign | None, tuple[Problem, ...]]
+"""A document, what it is, and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file, read. A file that did not change is not looked into again."""
+
+    path: str
+    documents: tuple[Taken, ...]
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +108,9 @@ class Reader:
     def __init__(self) -> None:
         self._documents = DocumentCache()
         self._specs = SpecCache()
+        self._files: dict[tuple[str, str, str], _File] = {}
+        self._size = 0
+        self._is_asking_for_all = False
         self._config = Config()
 
     def __call__(
@@ -104,27 +128,44 @@ class Reader:
         :param tenancy: the units' folders, as last accepted; the Mesh document counts only outside.
         """
         units = folders(tenancy)
-        parsed = [(file.path, *self._parse(file)) for file in files if is_ours(file.path)]
-        mesh = _the_mesh((document for _, documents, _ in parsed for document in documents), units)
+        read = [self._read(file, owner(file.path, units)) for file in files if is_ours(file.path)]
+        mesh = _the_mesh((taken[0] for file in read for taken in file.documents), units)
         paths = self._paths(mesh)
         found = _Found(problems=list(passed_over))
-        for path, documents, problems in parsed:
-            if paths.selects(path):
-                found.problems += problems
-                for document in documents:
-                    self._take(document, found, owner(path, units), mesh)
+        for file in read:
+            if paths.selects(file.path):
+                found.problems += file.problems
+                for document, made, problems in file.documents:
+                    _take(document, made, problems, found, mesh)
         config = self._build(found)
-        reading = _reading(config, found, sum(len(documents) for _, documents, _ in parsed))
+        reading = _reading(config, found, sum(len(file.documents) for file in read))
         self._config = reading.config
+        self._size = reading.documents
         return reading
 
     def forget(self) -> None:
-        """Drop what no reading since the last call has asked for."""
-        self._documents.drop_unused()
-        self._specs.drop_unused()
+        """Drop what old versions left behind, once it is much. Call it between readings."""
+        if self._is_asking_for_all:
+            self._documents.drop_unused()
+            self._specs.drop_unused()
+            self._is_asking_for_all = False
+        elif len(self._documents) > FORGET_ABOVE + 2 * self._size:
+            # Without its files the next reading asks for every document in force; only then is it
+            # known which are not.
+            self._files.clear()
+            self._is_asking_for_all = True
 
-    def _parse(self, file: SourceFile) -> tuple[tuple[Document, ...], tuple[Problem, ...]]:
-        return parse_file(file.path, file.data, self._documents)
+    def _read(self, file: SourceFile, unit: str) -> _File:
+        key = file.path, file.blob, unit
+        known = self._files.get(key) if file.blob else None
+        if known is not None:
+            return known
+        documents, problems = parse_file(file.path, file.data, self._documents)
+        taken = tuple((document, *read_object(document, self._specs, unit)) for document in documents)
+        made = _File(file.path, taken, problems)
+        if file.blob:
+            self._files[key] = made
+        return made
 
     def _paths(self, mesh: Document | None) -> Paths:
         if mesh is not None:
@@ -132,27 +173,6 @@ class Reader:
             if isinstance(made, ConfigObject) and isinstance(made.spec, Mesh):
                 return made.spec.paths
         return Paths()
-
-    def _take(self, document: Document, found: _Found, unit: str, mesh: Document | None) -> None:
-        made, problems = read_object(document, self._specs, unit)
-        if isinstance(made, Foreign):
-            _pass_over(document, made, found)
-            return
-        found.problems += problems
-        if made is None:
-            return
-        place = document.place(made.key)
-        if made.key.kind == "Mesh" and document is not mesh:
-            found.problems.append(_other_mesh(place, mesh))
-        elif made.key in found.objects:
-            first = found.places[made.key].where()
-            message = f"{_spoken(made.key)} is defined twice, first at {first}"
-            found.problems.append(place.problem("MW0003", "metadata.name", message, "remove one of them"))
-        else:
-            found.objects[made.key] = made
-            found.places[made.key] = place
-            if has_errors(problems):
-                found.broken.add(made.key)
 
     def _build(self, found: _Found) -> Config:
         """The config of what is sound; references are checked with what is broken still in place.
@@ -165,6 +185,33 @@ class Reader:
         for finding in analyse(everything, found.services):
             found.problems.append(_placed(finding, found.places[finding.object]))
         return config
+
+
+def _take(
+    document: Document,
+    made: ConfigObject[Any] | Foreign | None,
+    problems: tuple[Problem, ...],
+    found: _Found,
+    mesh: Document | None,
+) -> None:
+    if isinstance(made, Foreign):
+        _pass_over(document, made, found)
+        return
+    found.problems += problems
+    if made is None:
+        return
+    place = document.place(made.key)
+    if made.key.kind == "Mesh" and document is not mesh:
+        found.problems.append(_other_mesh(place, mesh))
+    elif made.key in found.objects:
+        first = found.places[made.key].where()
+        message = f"{_spoken(made.key)} is defined twice, first at {first}"
+        found.problems.append(place.problem("MW0003", "metadata.name", message, "remove one of them"))
+    else:
+        found.objects[made.key] = made
+        found.places[made.key] = place
+        if has_errors(problems):
+            found.broken.add(made.key)
 
 
 def is_ours(path: str) -> bool:

@@ -17,7 +17,8 @@ from reconciler.cycle import CycleStatus
 from reconciler.reading import Reading
 from reconciler.worlds import Worlds
 from xds import envoy
-from xds.fleet import Fleet, Member
+from xds.fleet import Fleet
+from xds.member import Member
 from xds.resources import Resource
 from xds.server import Connection
 

@@ -20,6 +20,7 @@ from mesh.world import Trust, World
 from reconciler.acceptance import Accepted
 from reconciler.reading import Reading
 from registries.entries import catalogue
+from registries.roster import Roster
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 class Worlds:
     """Makes worlds of what was accepted and whom the mesh trusts. Owned by :meth:`run`'s task."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, roster: Latest[Roster]) -> None:
         self._clock = clock
+        self._roster = roster
         self._recall = Recall()
         self.accepted: Latest[Accepted[Reading] | None] = Latest(None)
         self.trust: Latest[Trust | None] = Latest(None)
@@ -43,15 +45,15 @@ class Worlds:
 
     async def run(self) -> NoReturn:
         """Publish a world whenever a part of it is newer."""
-        accepted_version = trust_version = 0
+        seen = (0, 0, 0)
         while True:
-            await self._newer(accepted_version, trust_version)
-            accepted_version, trust_version = self.accepted.version, self.trust.version
+            await self._newer(*seen)
+            seen = self.accepted.version, self.trust.version, self._roster.version
             accepted, trust = self.accepted.value, self.trust.value
             if accepted is None or trust is None:
                 continue
             began = self._clock.monotonic()
-            services = await asyncio.to_thread(self._services, accepted.reading)
+            services = await asyncio.to_thread(self._services, accepted.reading, self._roster.value)
             self.latest.publish(
                 World(
                     revision=accepted.revision,
@@ -72,10 +74,11 @@ class Worlds:
                 },
             )
 
-    async def _newer(self, accepted: int, trust: int) -> None:
+    async def _newer(self, accepted: int, trust: int, roster: int) -> None:
         waits = [
             asyncio.ensure_future(self.accepted.newer_than(accepted)),
             asyncio.ensure_future(self.trust.newer_than(trust)),
+            asyncio.ensure_future(self._roster.newer_than(roster)),
         ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -83,8 +86,11 @@ class Worlds:
             for wait in waits:
                 wait.cancel()
 
-    def _services(self, reading: Reading) -> Catalogue:
-        made = catalogue(reading.config, self._recall)
-        if self._recall.is_crowded:
+    def _services(self, reading: Reading, roster: Roster) -> Catalogue:
+        is_crowded = self._recall.is_crowded
+        if is_crowded:
+            self._recall.begin_generation()
+        made = catalogue(reading.config, self._recall, roster)
+        if is_crowded:
             self._recall.end_generation()
         return made

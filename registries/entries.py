@@ -1,8 +1,8 @@
 """Services and workloads declared in Git: ServiceEntry, WorkloadEntry, Machine.
 
-The catalogue is a function of the config and of nothing else. It is made namespace by namespace,
-because a selector acts in its own namespace only (Istio, "ServiceEntry", ``workloadSelector``), and
-a namespace whose two slices did not change is not looked at again.
+The catalogue is a function of the config, and of who is enrolled in its groups. It is made namespace by
+namespace, because a selector acts in its own namespace only (Istio, "ServiceEntry", ``workloadSelector``),
+and a namespace whose slices did not change is not looked at again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mesh.config import Config, ConfigObject
 from mesh.interning import Recall, gathered, number
 from mesh.kinds.service_entry import ServiceEntry
-from mesh.kinds.workload import WorkloadEntry
+from mesh.kinds.workload import WorkloadEntry, WorkloadGroup
 from mesh.labels import Labels, labels, selects
 from mesh.names import resolve
 from mesh.services import (
@@ -32,9 +32,12 @@ from mesh.services import (
     Workload,
     protocol_of,
 )
+from registries.roster import DEFAULT_ACCOUNT, Enrolled, Roster, account_of, group_of, holders
 
 TLS_MODE = "security.istio.io/tlsMode"
 WorkloadKey = tuple[str, str]
+Ports = tuple[tuple[str, int], ...]
+"""Ports by the names of the service's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,18 +59,20 @@ class _Namespace:
     behind: tuple[Behind, ...]
 
 
-def catalogue(config: Config, recall: Recall) -> Catalogue:
-    """Every service and workload that the config declares.
+def catalogue(config: Config, recall: Recall, roster: Roster = ()) -> Catalogue:
+    """Every service and workload that the config declares, and the workloads enrolled in its groups.
 
     Parts that did not change since ``recall``'s last generation are the same objects.
     """
     everywhere = config.mesh_config.default_service_export_to
+    enrolled = _enrolled(config, recall, roster)
     parts = [
         recall.get(
             _namespace,
             recall,
             config.within("ServiceEntry", namespace),
             config.within("WorkloadEntry", namespace),
+            recall.get(gathered, *enrolled[namespace]),
             everywhere,
         )
         for namespace in config.namespaces
@@ -78,6 +83,24 @@ def catalogue(config: Config, recall: Recall) -> Catalogue:
         recall.get(_by_key, *(part.behind for part in parts)),
         *parts,
     )
+
+
+def _enrolled(config: Config, recall: Recall, roster: Roster) -> defaultdict[str, list[Workload]]:
+    """The enrolled workloads in force, by namespace.
+
+    An address belongs to one identity: what is declared was reviewed, so it wins over a claim.
+    """
+    made: defaultdict[str, list[Workload]] = defaultdict(list)
+    declared = recall.get(holders, config.of("WorkloadEntry"))
+    taken: dict[str, tuple[str, str]] = {}
+    for one in roster:
+        group = group_of(config, one)
+        at = declared.get(one.address)
+        if group is None or (at is not None and one.identity not in at):
+            continue
+        if taken.setdefault(one.address, one.identity) == one.identity:
+            made[one.namespace].append(recall.get(_of_group, group, one))
+    return made
 
 
 def _by_key(*parts: tuple[Behind, ...]) -> dict[ServiceKey, ServiceEndpoints]:
@@ -106,9 +129,10 @@ def _namespace(
     recall: Recall,
     entries: tuple[ConfigObject[ServiceEntry], ...],
     workload_entries: tuple[ConfigObject[WorkloadEntry], ...],
+    enrolled: tuple[Workload, ...],
     everywhere: tuple[str, ...],
 ) -> _Namespace:
-    workloads = tuple(recall.get(_workload, entry) for entry in workload_entries)
+    workloads = (*(recall.get(_workload, entry) for entry in workload_entries), *enrolled)
     found = _Index(workloads)
     services: dict[ServiceKey, Service] = {}
     endpoints: list[tuple[ServiceKey, ServiceEndpoints]] = []
@@ -119,9 +143,10 @@ def _namespace(
                 continue  # the first in order keeps the name; analysis reports the other
             behind = tuple(found.selected(service.selector)) if service.selector is not None else ()
             endpoints.append((service.key, recall.get(_endpoints, service, entry, *behind)))
-            for workload in behind or found.at(entry.spec.endpoints):
+            places = ((workload, workload.ports) for workload in behind)
+            for workload, ports in places if behind else found.at(entry.spec.endpoints):
                 answers[workload.namespace, workload.name].extend(
-                    Inbound(service.key, port, _target(port, workload.ports)) for port in service.ports
+                    Inbound(service.key, port, _target(port, ports)) for port in service.ports
                 )
     inbound = tuple((key, recall.get(gathered, *_in_order(recall, found))) for key, found in answers.items())
     known = recall.get(gathered, *(_behind(recall, services[key], found) for key, found in endpoints))
@@ -140,7 +165,7 @@ def _accounts_alone(service: ServiceKey, accounts: tuple[str, ...]) -> Behind:
 
 def _in_order(recall: Recall, found: list[Inbound]) -> Iterator[Inbound]:
     """By workload port; the same objects as before for ports that did not change."""
-    for one in sorted(found, key=lambda one: (one.target, one.service, one.port.number)):
+    for one in sorted(dict.fromkeys(found), key=lambda one: (one.target, one.service, one.port.number)):
         yield recall.get(_same_inbound, one.service, one.port, number(one.target))
 
 
@@ -173,6 +198,7 @@ def _services(entry: ConfigObject[ServiceEntry], everywhere: tuple[str, ...]) ->
             labels=entry.labels,
             source=entry.key,
             created=entry.created,
+            unit=entry.unit,
         )
         for host in dict.fromkeys(spec.hosts)
     )
@@ -188,12 +214,31 @@ def _workload(entry: ConfigObject[WorkloadEntry]) -> Workload:
         namespace=entry.key.namespace,
         address=spec.address,
         labels=merged,
-        service_account=spec.service_account or "default",
+        service_account=spec.service_account or DEFAULT_ACCOUNT,
         ports=spec.ports.pairs,
         locality=Locality.parse(spec.locality),
         weight=spec.weight or 1,
         mutual_tls=_speaks_mutual_tls(merged, spec.service_account),
         source=entry.key,
+    )
+
+
+def _of_group(group: ConfigObject[WorkloadGroup], one: Enrolled) -> Workload:
+    template, metadata = group.spec.template, group.spec.metadata
+    # Istio, ``workloadEntryFromGroup``: the labels of the metadata win over those of the template.
+    merged = labels({**dict(template.labels), **dict(metadata.labels if metadata else {})})
+    return Workload(
+        name=one.name,
+        namespace=one.namespace,
+        address=one.address,
+        labels=merged,
+        service_account=account_of(group),
+        ports=template.ports.pairs,
+        locality=Locality.parse(template.locality),
+        weight=template.weight or 1,
+        # Unlike Istio, which asks whether the template names an account: its proxy has proven one.
+        mutual_tls=_speaks_mutual_tls(merged, one.account),
+        source=group.key,
     )
 
 
@@ -234,7 +279,7 @@ def _listed(entry: ConfigObject[ServiceEntry], at: int, spec: WorkloadEntry) -> 
         namespace=entry.key.namespace,
         address=spec.address,
         labels=spec.labels.pairs,
-        service_account=spec.service_account or "default",
+        service_account=spec.service_account or DEFAULT_ACCOUNT,
         ports=spec.ports.pairs,
         locality=Locality.parse(spec.locality),
         weight=spec.weight or 1,
@@ -257,7 +302,7 @@ def _endpoint(place: Workload, port: Port, location: Location) -> Endpoint:
     )
 
 
-def _target(port: Port, overrides: tuple[tuple[str, int], ...]) -> int:
+def _target(port: Port, overrides: Ports) -> int:
     """Istio: the workload's own port of that name, else the service's target port."""
     return dict(overrides).get(port.name, port.target)
 
@@ -279,6 +324,10 @@ class _Index:
         few = min((self._by_label.get(pair, []) for pair in selector), key=len, default=self._all)
         return (workload for workload in few if selects(selector, workload.labels))
 
-    def at(self, listed: tuple[WorkloadEntry, ...]) -> Iterator[Workload]:
-        """The workloads that live at the addresses of listed endpoints."""
-        return (workload for spec in listed for workload in self._by_address.get(spec.address, ()))
+    def at(self, listed: tuple[WorkloadEntry, ...]) -> Iterator[tuple[Workload, Ports]]:
+        """The workloads that live at the addresses of listed endpoints, and the ports listed for them."""
+        return (
+            (workload, spec.ports.pairs)
+            for spec in listed
+            for workload in self._by_address.get(spec.address, ())
+        )

@@ -12,7 +12,10 @@ pytest_plugins = ("tests.support.skips",)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """An asynchronous test runs in a loop of its own, with a deadline so that none can hang."""
+    """An asynchronous test runs in a loop of its own, with a deadline so that none can hang.
+
+    What a ``runner`` fixture lends it (programs that run through a module) belongs to that one's loop.
+    """
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
@@ -21,5 +24,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         async with asyncio.timeout(120):
             await pyfuncitem.obj(**arguments)
 
-    asyncio.run(bounded())
+    match pyfuncitem.funcargs.get("runner"):
+        case asyncio.Runner() as runner:
+            runner.run(bounded())
+        case _:
+            asyncio.run(bounded())
     return True

@@ -14,8 +14,10 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from typing import Protocol
 
 from mesh.errors import Refused
+from mesh.identity import SpiffeId
 from mesh.proxies import NodeId, Proxy
 from xds.directory import Caller
 
@@ -26,6 +28,7 @@ class Reason(StrEnum):
     IDENTITY = "identity"
     MACHINE = "machine"
     UNKNOWN = "unknown"
+    ENROLMENT = "enrolment"
     MALFORMED = "malformed"
 
 
@@ -37,8 +40,25 @@ class NotAdmitted(Refused):
         self.reason = reason
 
 
-def admit(node: NodeId, caller: Caller, known: Proxy | None) -> Proxy:
-    """The proxy that the caller is. ``known``: the proxy of that namespace and name, if there is one.
+class Enrolment(Protocol):
+    """Where proxies that nobody declared become workloads."""
+
+    def arrive(self, node: NodeId, group: str, identity: SpiffeId) -> bool:
+        """A proxy asks to be a workload of a group; the caller was checked by :func:`prove`.
+
+        False when it is declared by name: then there is nothing to ask, and it does not depart.
+
+        :raises Refused: when it cannot be one.
+        """
+        ...
+
+    def depart(self, namespace: str, name: str) -> None:
+        """The stream of one that arrived has ended."""
+        ...
+
+
+def prove(node: NodeId, caller: Caller) -> str:
+    """Check that the caller may use the node's namespace and name. Returns how to call it in a refusal.
 
     :raises NotAdmitted:
     """
@@ -55,6 +75,15 @@ def admit(node: NodeId, caller: Caller, known: Proxy | None) -> Proxy:
             f"{presented}/sa/{identity.service_account} but connects as proxy {node.name}: refused",
             reason=Reason.MACHINE,
         )
+    return presented
+
+
+def admit(node: NodeId, caller: Caller, known: Proxy | None) -> Proxy:
+    """The proxy that the caller is. ``known``: the proxy of that namespace and name, if there is one.
+
+    :raises NotAdmitted:
+    """
+    presented, identity = prove(node, caller), caller.identity
     if known is None:
         raise NotAdmitted(
             f"no proxy {node.name} is known in ns/{node.namespace}: refused",

@@ -21,6 +21,7 @@ from typing import Any
 from mesh.names import is_ip
 from mesh.proxies import Interception, NodeId
 from xds import names
+from xds.statistics import stats_config
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -56,6 +57,8 @@ class Installation:
     certificate: str = "sds/cert.yaml"
     roots: str = "sds/root.yaml"
     http_proxy_port: int = 0
+    group: str = ""
+    """The WorkloadGroup in which it enrols itself, if nothing declares it by name."""
     admin: Socket | str = Socket("127.0.0.1", 15000)
     metrics: Socket = Socket("0.0.0.0", 15090)  # noqa: S104  Prometheus comes from elsewhere
     readiness: Socket = Socket("0.0.0.0", 15021)  # noqa: S104  so do load balancers
@@ -74,7 +77,7 @@ def bootstrap(installation: Installation) -> dict[str, Any]:
                 _window("readiness", installation.readiness, {"path": "/healthz/ready"}, rewrite="/ready"),
             ],
         },
-        "stats_config": _statistics(),
+        "stats_config": stats_config(_CONTROL_PLANE),
         "layered_runtime": _runtime(),
         "overload_manager": _overload(),
     }
@@ -90,6 +93,8 @@ def _node(installation: Installation) -> dict[str, Any]:
     metadata = {"INTERCEPTION_MODE": str(installation.interception)}
     if installation.http_proxy_port:
         metadata["HTTP_PROXY_PORT"] = str(installation.http_proxy_port)
+    if installation.group:
+        metadata["AUTO_REGISTER_GROUP"] = installation.group
     node = installation.node
     return {"id": str(node), "cluster": f"{node.name}.{node.namespace}", "metadata": metadata}
 
@@ -218,69 +223,6 @@ def _address(where: Socket | str) -> dict[str, Any]:
     if isinstance(where, str):
         return {"pipe": {"path": where}}
     return {"socket_address": {"address": where.address, "port_value": where.port}}
-
-
-# What follows a cluster's name in a statistic: hosts have dots, so the name ends where one of these begins.
-_AFTER_CLUSTER = (
-    "assignment|bind_errors|circuit_breakers|client_ssl_socket_factory|default|external|health_check|http1|"
-    "http2|init_fetch_timeout|internal|lb_|max_host_weight|membership_|original_dst|outlier_detection|"
-    "retry_or_shadow|ssl|tls_inspector|update_|upstream_|version|warming|zone"
-)
-
-
-def _statistics() -> dict[str, Any]:
-    """Istio's tags, so that ``cluster_name`` is a label and no part of a metric's name; and a bound.
-
-    Envoy keeps about a hundred statistics for each cluster. Only those below are kept, of which those that
-    multiply with the mesh are few. Istio keeps fewer still and counts requests by extensions of its own
-    (``pkg/bootstrap``, ``defaultEnvoyStatsMatcherInclusion…``).
-    """
-    tags = {
-        "cluster_name": rf"^cluster\.((.+?);?\.)(?=(?:{_AFTER_CLUSTER}))",
-        "response_code": r"_rq(_(\d{3}))$",
-        "response_code_class": r"_rq(_(\dxx))$",
-        "http_conn_manager_prefix": r"^http\.(((?:inbound|outbound)_[_.:\[\]a-fA-F\d]+|\w+)\.)",
-        "tcp_prefix": r"^tcp\.((.+?)\.)(?=(?:downstream_|upstream_|idle_timeout|max_))",
-        "listener_address": r"^listener\.(((?:[_.:\[\]a-fA-F\d]+|\w+))\.)",
-    }
-    kept = [
-        *({"prefix": prefix} for prefix in _KEPT_PREFIXES),
-        *({"suffix": suffix} for suffix in _KEPT_SUFFIXES),
-        {"safe_regex": {"regex": _KEPT_OF_CLUSTERS}},
-    ]
-    return {
-        "use_all_default_tags": False,
-        "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in tags.items()],
-        "stats_matcher": {"inclusion_list": {"patterns": kept}},
-    }
-
-
-_KEPT_PREFIXES = (
-    "cluster_manager",
-    "control_plane",
-    "listener_manager",
-    "server",
-    "sds.",
-    f"cluster.{_CONTROL_PLANE}",
-)
-_KEPT_SUFFIXES = (
-    "rbac.allowed",
-    "rbac.denied",
-    "shadow_allowed",
-    "shadow_denied",
-    "fault.aborts_injected",
-    "fault.delays_injected",
-    "downstream_cx_active",
-    "downstream_cx_total",
-    "downstream_rq_total",
-    "ssl.handshake",
-    "ssl.connection_error",
-)
-_KEPT_OF_CLUSTERS = (
-    r"(cluster|http)\..*\.((upstream|downstream)_rq_([1-5]xx|[1-5]\d\d|time|total|active)|"
-    r"upstream_rq_(timeout|retry|pending_overflow)|upstream_cx_(active|total|connect_fail)|"
-    r"membership_(healthy|total))"
-)
 
 
 def _runtime() -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Facet(ABC):
         """By type: the serial number of the part with which the revision in force was adopted (D16)."""
         self.world: World | None = None
         self._kept: LastMade = {}
+        self.is_forgotten = False
+        """Whether nobody had it in the last turn."""
 
     @property
     def name(self) -> str:
@@ -66,15 +68,14 @@ class Facet(ABC):
     def make(self, turn: Turn, bench: Bench) -> Made:
         """The resources of this facet. Only types that may have changed."""
 
-    def turn(self, turn: Turn, bench: Bench) -> bool:
-        """Follow the world. True when a part changed."""
+    def follow(self, turn: Turn, bench: Bench) -> None:
+        """Make what the world wants of this facet. Nothing is in force before :meth:`serve`."""
         with bench.memo.on_behalf_of(self.name, self._kept):
             made = self.make(turn, bench)
         for type_url, resources in made.items():
             self.wanted[type_url] = self.wanted[type_url].succeeded_by(resources)
         self._forget_oldest()
         self.world = turn.world
-        return self.serve()
 
     def _forget_oldest(self) -> None:
         """What was kept for names that nobody asked for in a long time."""
@@ -122,7 +123,7 @@ class OutboundFacet(Facet):
         view = bench.scope.outbound(turn.world, self._key)
         made: dict[str, Mapping[str, Resource]] = {}
         if view is not self._view or turn.moved is None:
-            made.update(_by_name(bench.memo.keyed((view,), translate.outbound, view, bench.memo)))
+            made.update(_by_name(bench.memo.keyed((view,), translate.outbound_resources, view, bench.memo)))
         made[envoy.ENDPOINTS] = _endpoints(
             view, self._view, turn, bench, self.wanted[envoy.ENDPOINTS].resources
         )
@@ -146,14 +147,14 @@ class GatewayFacet(Facet):
         offered, view = bench.scope.gateway(turn.world, self._key)
         made: dict[str, Mapping[str, Resource]] = {}
         if view is not self._view or turn.moved is None:
-            outbound = bench.memo.keyed((view,), translate.outbound, view, bench.memo)
+            outbound = bench.memo.keyed((view,), translate.outbound_resources, view, bench.memo)
             made[envoy.CLUSTER] = _by_name(outbound)[envoy.CLUSTER]
         credentials = turn.world.trust.credentials.get(self._key.namespace, _NO_CREDENTIALS)
         if (offered, credentials) != (self._offered, self._credentials) or turn.moved is None:
             made.update(
                 _by_name(
                     bench.memo.keyed(
-                        (offered, credentials), translate.gateway, offered, bench.memo, credentials
+                        (offered, credentials), translate.gateway_resources, offered, bench.memo, credentials
                     )
                 )
             )
@@ -176,7 +177,7 @@ class InboundFacet(Facet):
     def make(self, turn: Turn, bench: Bench) -> Made:
         if self.world is not None and turn.moved is not None:
             return {}
-        return _by_name(bench.memo.keyed((self._view,), translate.inbound, self._view, bench.memo))
+        return _by_name(bench.memo.keyed((self._view,), translate.inbound_resources, self._view, bench.memo))
 
 
 class HostFacet(Facet):
@@ -191,7 +192,7 @@ class HostFacet(Facet):
     def make(self, turn: Turn, bench: Bench) -> Made:
         if self.world is not None and turn.moved is not None:
             return {}
-        return _by_name(bench.memo.keyed((self._view,), translate.host, self._view, bench.memo))
+        return _by_name(bench.memo.keyed((self._view,), translate.host_resources, self._view, bench.memo))
 
 
 class TrustFacet(Facet):
@@ -201,7 +202,7 @@ class TrustFacet(Facet):
 
     def make(self, turn: Turn, bench: Bench) -> Made:
         roots = turn.world.trust.roots
-        return _by_name(bench.memo.keyed((roots,), translate.trust, roots, bench.memo))
+        return _by_name(bench.memo.keyed((roots,), translate.trust_resources, roots, bench.memo))
 
 
 def _by_name(made: Mapping[str, Iterable[Resource]]) -> dict[str, Mapping[str, Resource]]:
@@ -223,5 +224,5 @@ def _endpoints(
     asked = bench.scope.endpoints(turn.world, view, keys)
     if is_partial and not asked.by_cluster:
         return known
-    made = _by_name(translate.endpoints(asked, bench.memo))[envoy.ENDPOINTS]
+    made = _by_name(translate.endpoint_resources(asked, bench.memo))[envoy.ENDPOINTS]
     return {**known, **made} if is_partial else made

@@ -1,8 +1,9 @@
-"""Who is connected, which facets each proxy is composed of, and how far the revision has got.
+"""Who is connected, and how far the revision has got.
 
-One task (:meth:`Fleet.run`) follows the world: it puts every proxy into its facets, lets each facet follow
-once, and publishes to those proxies alone whose parts changed. So work is spent per facet and per change.
-Streams join and leave from their own tasks on the same loop; a newcomer waits until its facets are made.
+One task (:meth:`Fleet.run`) follows the world: it has the workshop put every proxy into its facets and let
+each facet follow once, then publishes to those proxies alone whose parts changed. So work is spent per facet
+and per change. Streams join and leave from their own tasks on the same loop; a newcomer waits until its
+facets are made.
 
 Live means acknowledged (DESIGN D16): a revision is live on a proxy when, for each type, what the proxy
 acknowledged is at least as new as what its facets had when they adopted the revision.
@@ -12,40 +13,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
 from mesh.clock import Clock, breathe
+from mesh.errors import Refused
 from mesh.latest import Latest
 from mesh.proxies import Interception, NodeId, Proxy
-from mesh.scope import GatewayKey, OutboundKey, Scope
-from mesh.services import ServiceKey
-from mesh.views import HostView, InboundView
 from mesh.world import World
-from xds import envoy
-from xds.admission import admit
+from xds.admission import Enrolment, NotAdmitted, Reason, admit, prove
 from xds.directory import Caller, Refusal
-from xds.facets import (
-    Bench,
-    Facet,
-    GatewayFacet,
-    HostFacet,
-    InboundFacet,
-    OutboundFacet,
-    TrustFacet,
-    Turn,
-)
+from xds.facets import Facet
+from xds.member import Member
 from xds.memo import Memo
 from xds.quarantine import Fault
-from xds.resources import Assignment, Part
+from xds.resources import Part
+from xds.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
 # How long the loop may be kept from its other tasks: well below the budget of 50 ms (DESIGN 5).
 _SLICE_SECONDS = 0.01
-_TRUST = "trust"
+# Enrolling takes a tenth of a second and the making of one world.
+_ENROLMENT_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,67 +50,21 @@ class Progress:
     acknowledged_at: datetime | None = None
 
 
-class Member:
-    """One connected proxy; what its session sees of the fleet. Owned by the fleet's task."""
-
-    def __init__(self, fleet: Fleet, node: NodeId, proxy: Proxy) -> None:
-        self._fleet = fleet
-        self.node = node
-        self.proxy = proxy
-        self.assignment: Latest[Assignment] = Latest(Assignment({}, ""))
-        self.facets: tuple[Facet, ...] = ()
-        self.held: dict[str, tuple[Part, ...]] = {}
-        self.refusals: dict[tuple[str, str], Refusal] = {}
-        self.is_ready = asyncio.Event()
-
-    def acknowledged(self, type_url: str, parts: tuple[Part, ...]) -> None:
-        self.held[type_url] = parts
-        for key in [key for key, one in self.refusals.items() if key[0] == type_url and _holds(parts, one)]:
-            del self.refusals[key]
-        self._fleet.heard(self, type_url, parts)
-
-    def refused(self, refusal: Refusal) -> None:
-        self.refusals[refusal.type_url, refusal.name] = refusal
-        self._fleet.refused(self, refusal)
-
-    def leave(self) -> None:
-        self._fleet.left(self)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the proxy has acknowledged the revision that its facets last adopted."""
-        return all(self._is_live(type_url) for type_url in envoy.TYPES)
-
-    def _is_live(self, type_url: str) -> bool:
-        wanted = self.assignment.value.parts.get(type_url, ())
-        held = self.held.get(type_url, ())
-        if held == wanted:
-            return True
-        adopted = [facet.adopted.get(type_url, 0) for facet in self.facets if type_url in facet.types]
-        return len(held) == len(adopted) and all(
-            part.serial >= floor for part, floor in zip(held, adopted, strict=True)
-        )
-
-
-def _holds(parts: tuple[Part, ...], refusal: Refusal) -> bool:
-    """Whether the proxy now has (other) bytes under the name it once refused."""
-    return any(refusal.name in part.resources for part in parts)
-
-
 class Fleet:
     """Everybody who is connected. Implements :class:`xds.directory.Directory`."""
 
-    def __init__(self, clock: Clock, worlds: Latest[World]) -> None:
+    def __init__(self, clock: Clock, worlds: Latest[World], enrolment: Enrolment | None = None) -> None:
         self._clock = clock
+        self._enrolment = enrolment
         self._worlds = worlds
-        self._world = worlds.value
-        self._bench = Bench(scope=Scope(), memo=Memo())
+        self._workshop = Workshop(worlds.value)
+        self._is_working = False
+        """Whether the workshop is in use beside the loop."""
         self._members: dict[int, Member] = {}
-        self._trust = TrustFacet()
-        self._facets: dict[Hashable, Facet] = {_TRUST: self._trust}
+        self._worked = asyncio.Event()
         self._newcomers = asyncio.Event()
+        self._turned = asyncio.Event()
         self._behind: set[Member] = set()
-        self._slice_began = 0.0
         self.progress: Progress | None = None
 
     @property
@@ -125,54 +72,89 @@ class Fleet:
         return tuple(self._members.values())
 
     @property
+    def facets(self) -> tuple[Facet, ...]:
+        return self._workshop.facets
+
+    @property
     def memo(self) -> Memo:
         """For its counters."""
-        return self._bench.memo
+        return self._workshop.memo
 
     @property
     def world(self) -> World:
         """The world that the facets have followed to."""
-        return self._world
+        return self._workshop.world
 
     async def join(self, node: NodeId, metadata: Mapping[str, Any], caller: Caller) -> Member:
         """Let a proxy in, and return when what it shall have is known.
 
         :raises Refused: when this caller may not be this node.
         """
-        proxy = admit(node, caller, _proxy(self._worlds.value, node, metadata))
-        member = Member(self, node, proxy)
-        self._members[id(member)] = member
-        try:
-            if not self._is_seated(member):
+        with ExitStack() as departure:
+            if enrolment := self._enrol(node, metadata, caller):
+                departure.callback(enrolment.depart, node.namespace, node.name)
+                await self._until_enrolled(node)
+            proxy = admit(node, caller, _proxy(self._worlds.value, node, metadata))
+            while self._is_working:
+                await self._worked.wait()
+            member = Member(self, node, self._workshop.seat(proxy))
+            self._members[id(member)] = member
+            departure.callback(self._forget, member)
+            if self._workshop.is_made(member.seat):
+                member.publish(self.world.revision)  # what 2,000 that come back find
+            else:
                 self._newcomers.set()
                 await member.is_ready.wait()
-        except asyncio.CancelledError:
-            self.left(member)
-            raise
+            member.departure = departure.pop_all()
         return member
 
-    def _is_seated(self, member: Member) -> bool:
-        """Seat a proxy at once when all its facets are in force already: what 2,000 reconnecting find."""
-        member.facets = self._facets_of(member.proxy)
-        if any(facet.world is not self._world for facet in member.facets):
-            return False
-        self._publish(member)
-        return True
+    def _enrol(self, node: NodeId, metadata: Mapping[str, Any], caller: Caller) -> Enrolment | None:
+        """Where the proxy enrolled itself, if that is how it is known; it departs from there.
+
+        :raises NotAdmitted: when it cannot be a workload of the group that it names.
+        """
+        group = metadata.get("AUTO_REGISTER_GROUP")
+        if self._enrolment is None or not group:
+            return None
+        prove(node, caller)
+        try:
+            has_arrived = self._enrolment.arrive(node, str(group), caller.identity)
+        except Refused as refused:
+            raise NotAdmitted(str(refused), reason=Reason.ENROLMENT, hint=refused.hint) from refused
+        return self._enrolment if has_arrived else None
+
+    async def _until_enrolled(self, node: NodeId) -> None:
+        """Until the world in force has the workload where it says that it is: then it has its listeners.
+
+        :raises NotAdmitted: when that does not come to be, because the repository has changed meanwhile.
+        """
+        try:
+            async with asyncio.timeout(_ENROLMENT_SECONDS):
+                while not _stands(self.world, node):
+                    await self._turned.wait()
+        except TimeoutError as error:
+            raise NotAdmitted(
+                f"{node.name} enrolled, and did not become a workload within {_ENROLMENT_SECONDS} s: refused",
+                reason=Reason.ENROLMENT,
+            ) from error
 
     def left(self, member: Member) -> None:
+        member.departure.close()
+
+    def _forget(self, member: Member) -> None:
         self._members.pop(id(member), None)
         self._behind.discard(member)
         self._check_progress()
 
     def heard(self, member: Member, type_url: str, parts: tuple[Part, ...]) -> None:
         """A proxy holds exactly these parts."""
-        contributing = [facet for facet in member.facets if type_url in facet.types]
+        contributing = member.contributing(type_url)
         released = False
         if len(contributing) == len(parts):
             for facet, part in zip(contributing, parts, strict=True):
                 released |= facet.acknowledged(part)
         if released:
-            self._serve_again()
+            self._serve()
         if member in self._behind and member.is_live:
             self._behind.discard(member)
             self._check_progress()
@@ -185,24 +167,33 @@ class Fleet:
                 "resource quarantined",
                 extra={"resource": refusal.name, "version": refusal.version, "reason": refusal.message},
             )
-            self._serve_again()
+            self._serve()
 
-    def _serve_again(self) -> None:
-        """Quarantines changed: facets serve other parts of what they want."""
-        changed = {id(facet) for facet in self._facets.values() if facet.serve()}
-        for member in self._members.values():
-            if any(id(facet) in changed for facet in member.facets):
-                self._publish(member)
+    def _serve(self) -> None:
+        """Quarantines changed: facets serve other parts of what they want.
+
+        A turn under way puts everything in force when it ends, this too.
+        """
+        if not self._is_working:
+            for member in self._having(self._workshop.serve()):
+                member.publish(self.world.revision)
+
+    def _having(self, facets: frozenset[Facet]) -> tuple[Member, ...]:
+        return tuple(member for member in self.members if not facets.isdisjoint(member.facets))
 
     async def run(self) -> NoReturn:
-        """Follow the world for ever."""
+        """Follow the world for ever, and seat who came meanwhile."""
         version = -1
         while True:
-            version, world = await self._newer_or_newcomers(version)
+            await self._newer_or_newcomers(version)
             self._newcomers.clear()
-            await self._turn(world)
+            if self._worlds.version > version:
+                version = self._worlds.version
+                await self._turn(self._worlds.value)
+            else:
+                await self._make_for_newcomers()
 
-    async def _newer_or_newcomers(self, version: int) -> tuple[int, World]:
+    async def _newer_or_newcomers(self, version: int) -> None:
         newer = asyncio.ensure_future(self._worlds.newer_than(version))
         newcomers = asyncio.ensure_future(self._newcomers.wait())
         try:
@@ -210,79 +201,61 @@ class Fleet:
         finally:
             newer.cancel()
             newcomers.cancel()
-        return self._worlds.version, self._worlds.value
 
     async def _turn(self, world: World) -> None:
-        before, self._world = self._world, world
-        bench = self._bench
-        # Once in a while everything in force is asked for, so that the rest can be forgotten.
-        is_crowded = bench.memo.is_crowded or bench.scope.recall.is_crowded
-        self._slice_began = self._clock.monotonic()
-        for member in self.members:
-            if is_crowded or world is not before or not member.is_ready.is_set():
-                member.proxy = _known(world, member.proxy)
-                member.facets = self._facets_of(member.proxy)
-                await self._pause()
-        self._forget_facets()
-        moved = None if is_crowded else _moved(before, world)
-        for facet in tuple(self._facets.values()):
-            if is_crowded or facet.world is not world:
-                is_new = facet.world is None
-                facet.turn(Turn(world=world, moved=None if is_new else moved), bench)
-                await self._pause()
-        if is_crowded:
-            bench.memo.end_generation()
-            bench.scope.recall.end_generation()
-        await self._publish_all(world.revision)
+        """Everybody's facets follow to a new world."""
+        members = self.members
+        async with self._working():
+            seats = await asyncio.to_thread(self._workshop.turn, world, [m.seat for m in members])
+        self._turned.set()
+        self._turned = asyncio.Event()
+        concerned = {member for member, seat in zip(members, seats, strict=True) if seat is not member.seat}
+        for member, seat in zip(members, seats, strict=True):
+            member.seat = seat
+        concerned.update(self._having(self._workshop.serve()))
+        concerned.update(member for member in members if not member.is_ready.is_set())
+        await self._publish_to(concerned, world.revision)
 
-    async def _publish_all(self, revision: str) -> None:
+    async def _make_for_newcomers(self) -> None:
+        """Make the facets that only newcomers have; nobody else is touched."""
+        newcomers = [member for member in self.members if not member.is_ready.is_set()]
+        async with self._working():
+            await asyncio.to_thread(self._workshop.make, [member.seat for member in newcomers])
+        self._workshop.serve()
+        for facet in {facet for member in newcomers for facet in member.facets}:
+            if not facet.adopted:
+                facet.adopt()
+        await self._publish_each(newcomers)
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        """The workshop is in use: who comes meanwhile is seated afterwards."""
+        self._is_working, self._worked = True, asyncio.Event()
+        try:
+            yield
+        finally:
+            self._is_working = False
+            self._worked.set()
+
+    async def _publish_to(self, concerned: Iterable[Member], revision: str) -> None:
         """Tell every proxy whose parts changed. With a new revision, begin to count who has it."""
         is_new = self.progress is None or self.progress.revision != revision
         if is_new:
             self.progress = Progress(revision=revision, pushed_at=self._clock.now())
-            for facet in self._facets.values():
+            for facet in self.facets:
                 facet.adopt()
-        for member in self.members:
-            if member.facets:
-                self._publish(member)
-                await self._pause()
+        await self._publish_each(concerned)
         if is_new:
             self._behind = {member for member in self.members if not member.is_live}
             self._check_progress()
 
-    async def _pause(self) -> None:
-        """Give the loop back once a slice is used up."""
-        if self._clock.monotonic() - self._slice_began > _SLICE_SECONDS:
-            await breathe()
-            self._slice_began = self._clock.monotonic()
-
-    def _facets_of(self, proxy: Proxy) -> tuple[Facet, ...]:
-        """The facets of a proxy, in a fixed order; those that nobody had are made."""
-        keys = self._bench.scope.facets(self._world, proxy)
-        found = []
-        for key in (keys.outbound, keys.inbound, keys.host):
-            if key is not None:
-                if key not in self._facets:
-                    self._facets[key] = _facet(key)
-                found.append(self._facets[key])
-        return (*found, self._trust)
-
-    def _forget_facets(self) -> None:
-        """Facets of nobody. One generation of them stays, for proxies that come right back."""
-        used = {id(facet) for member in self._members.values() for facet in member.facets}
-        for key, facet in tuple(self._facets.items()):
-            if id(facet) not in used and facet is not self._trust and facet.world is not self._world:
-                del self._facets[key]
-                self._bench.memo.forget_owner(facet.name)
-
-    def _publish(self, member: Member) -> None:
-        parts = {
-            type_url: tuple(facet.parts[type_url] for facet in member.facets if type_url in facet.types)
-            for type_url in envoy.TYPES
-        }
-        if parts != member.assignment.value.parts:
-            member.assignment.publish(Assignment(parts, self._world.revision))
-        member.is_ready.set()
+    async def _publish_each(self, members: Iterable[Member]) -> None:
+        began = self._clock.monotonic()
+        for member in members:
+            member.publish(self.world.revision)
+            if self._clock.monotonic() - began > _SLICE_SECONDS:
+                await breathe()
+                began = self._clock.monotonic()
 
     def _check_progress(self) -> None:
         if self.progress is not None and not self._behind and self.progress.acknowledged_at is None:
@@ -293,30 +266,9 @@ class Fleet:
             )
 
 
-def _facet(key: Hashable) -> Facet:
-    match key:
-        case OutboundKey():
-            return OutboundFacet(key)
-        case InboundView():
-            return InboundFacet(key)
-        case HostView():
-            return HostFacet(key)
-        case GatewayKey():
-            return GatewayFacet(key)
-        case _:
-            raise TypeError(f"no facet has the key {key!r}")
-
-
-def _moved(before: World, world: World) -> frozenset[ServiceKey] | None:
-    """The services whose endpoints are other than before; ``None`` when policy decides anew about all."""
-    policies = "PeerAuthentication"
-    if (
-        before.config.of(policies) is not world.config.of(policies)
-        or before.config.mesh is not world.config.mesh
-    ):
-        return None
-    old, new = before.services.endpoints, world.services.endpoints
-    return frozenset(key for key in (*new, *old) if old.get(key) is not new.get(key))
+def _stands(world: World, node: NodeId) -> bool:
+    workload = world.services.workloads.get((node.namespace, node.name))
+    return workload is not None and workload.address == node.address
 
 
 def _proxy(world: World, node: NodeId, metadata: Mapping[str, Any]) -> Proxy | None:
@@ -337,17 +289,3 @@ def _proxy(world: World, node: NodeId, metadata: Mapping[str, Any]) -> Proxy | N
         http_proxy_port=int(port) if port.isdigit() and int(port) < 65536 else 0,
         domain=node.domain,
     )
-
-
-def _known(world: World, proxy: Proxy) -> Proxy:
-    """The proxy by what is known of it now: the same object as long as that is the same."""
-    workload = world.services.workloads.get((proxy.namespace, proxy.name))
-    if workload is None:
-        return proxy
-    now = replace(
-        proxy,
-        address=workload.address,
-        service_account=workload.service_account,
-        labels=workload.labels,
-    )
-    return proxy if now == proxy else now

@@ -84,10 +84,13 @@ class Pace:
         self._phase = Phase.CLUSTERS
         self._since = now
 
-    def granted(self, current: Phase, now: float) -> Phase:
+    def enter(self, current: Phase, now: float) -> None:
+        """To be told whenever something happened, also when nothing is left to do."""
         if current is not self._phase:
             self._phase, self._since = current, now
-        return Phase(min(Phase.REST, current + self._passed(now)))
+
+    def granted(self, now: float) -> Phase:
+        return Phase(min(Phase.REST, self._phase + self._passed(now)))
 
     def due(self, now: float) -> float | None:
         """When time alone will grant more."""

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any
 
 from mesh.names import ObjectKey
-from xds import envoy
+from xds import constraints, envoy
 
 
 def version_of(body: bytes) -> str:
@@ -42,8 +42,11 @@ class Resource:
     def of(
         cls, name: str, value: Any, *, sources: tuple[ObjectKey, ...] = (), needs: tuple[str, ...] = ()
     ) -> Resource:
-        """Serialise ``value``, which is not used again."""
-        body = envoy.serialised(value)
+        """Serialise ``value``, which is not used again.
+
+        :raises ConstraintError: when Envoy would refuse it, and with it whatever is sent beside it.
+        """
+        body = constraints.serialised(value)
         return cls.of_bytes(name, envoy.type_url(value), body, sources=sources, needs=needs)
 
     @classmethod
@@ -56,7 +59,7 @@ class Resource:
         sources: tuple[ObjectKey, ...] = (),
         needs: tuple[str, ...] = (),
     ) -> Resource:
-        """From the bytes of the message itself."""
+        """From the bytes of the message itself, whose parts were checked when they were made."""
         body = field(1, type_url.encode()) + field(2, value)
         return cls(name, type_url, body, version_of(body), sources, needs)
 
@@ -123,6 +126,9 @@ class Part:
         if known is not None and known[0] is old:
             return known[1]
         change = _compare(old, self)
+        # Whoever still holds the old part goes to this one: what led to it is not asked for again, and
+        # would keep every part there ever was.
+        old._changes.clear()
         if len(self._changes) >= _REMEMBERED_CHANGES:
             self._changes.clear()
         self._changes[id(old)] = (old, change)

@@ -110,6 +110,7 @@ class Session:
         subscribe, unsubscribe = request.resource_names_subscribe, request.resource_names_unsubscribe
         if subscribe or unsubscribe or delta.interest is None:
             delta.hear_names(subscribe, unsubscribe, request.initial_resource_versions)
+        self._pace.enter(self._phase(), now)
         self._tell_held(now)
 
     def _hear_answer(self, delta: Delta, request: Any, now: float) -> None:
@@ -140,7 +141,8 @@ class Session:
         for type_url, delta in tuple(self._types.items()):
             if delta.is_resting:
                 continue
-            granted = self._pace.granted(self._phase(), now)
+            self._pace.enter(self._phase(), now)
+            granted = self._pace.granted(now)
             response = delta.next(
                 gains=may_gain(type_url, granted), losses=may_lose(type_url, granted), now=now
             )
@@ -167,7 +169,7 @@ class Session:
         """When to ask for responses again although nothing happened."""
         if all(delta.is_resting for delta in self._types.values()):
             return None
-        self._pace.granted(self._phase(), now)
+        self._pace.enter(self._phase(), now)
         moments = (self._pace.due(now), *(delta.due(now) for delta in self._types.values()))
         return min((moment for moment in moments if moment is not None), default=None)
 

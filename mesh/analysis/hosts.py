@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mesh.config import Config
-from mesh.names import DEFAULT_DOMAIN, host_covers, is_wildcard, specificity
+from mesh.names import DEFAULT_DOMAIN, host_covers, is_wildcard, resolve, specificity
 
 EVERYBODY = "*"
 OWN = "."
@@ -44,7 +44,7 @@ class KnownHosts:
         everybody = config.mesh_config.default_service_export_to
         declared = (
             KnownService(
-                host=host,
+                host=resolve(host, entry.key.namespace),
                 namespace=entry.key.namespace,
                 ports=tuple(port.number for port in entry.spec.ports),
                 exports=entry.spec.export_to or everybody,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Iterator
 from typing import Final, Literal
 
 from mesh.kinds.http_match import HTTPMatchRequest
 from mesh.kinds.kind import Kind, Text, Unsigned
-from mesh.kinds.rules import one_of, port, regex, said, wrong
+from mesh.kinds.rules import lines, one_of, port, regex, regex_groups, said, wrong
 from mesh.places import Place
 from mesh.problems import Problem
 
@@ -75,15 +78,40 @@ def check_redirect(
         yield from wrong(where, f"{at}.scheme", f"expected http or https, found {redirect.scheme!r}")
     if redirect.port:
         yield from wrong(where, f"{at}.port", port(redirect.port))
+    yield from lines(
+        where, at, uri=redirect.uri, authority=redirect.authority, prefixRewrite=redirect.prefix_rewrite
+    )
 
 
 def check_direct_response(response: HTTPDirectResponse, where: Place, at: str) -> Iterator[Problem]:
     yield from wrong(where, f"{at}.status", http_status(response.status))
     if response.body is not None:
         yield from one_of(where, f"{at}.body", said(string=response.body.string, bytes=response.body.bytes))
-        size = len((response.body.string or response.body.bytes or "").encode())
-        if size > BODY_BYTES_MAX:
-            yield from wrong(where, f"{at}.body", f"expected at most {BODY_BYTES_MAX} bytes, found {size}")
+        yield from _body(response.body, where, f"{at}.body")
+
+
+def content(body: HTTPBody) -> bytes:
+    """What is sent. Either alphabet of base64 will do, padded or not: so protobuf's JSON reads ``bytes``.
+
+    :raises binascii.Error: when it is none of them.
+    """
+    if body.bytes is None:
+        return (body.string or "").encode()
+    standard = body.bytes.translate(_STANDARD).rstrip("=").encode()
+    return base64.b64decode(standard + b"=" * (-len(standard) % 4), validate=True)
+
+
+_STANDARD = str.maketrans("-_", "+/", "\r\n")
+
+
+def _body(body: HTTPBody, where: Place, at: str) -> Iterator[Problem]:
+    try:
+        size = len(content(body))
+    except binascii.Error:
+        yield from wrong(where, f"{at}.bytes", "not base64", "write text into 'string' instead")
+        return
+    if size > BODY_BYTES_MAX:
+        yield from wrong(where, at, f"expected at most {BODY_BYTES_MAX} bytes, found {size}")
 
 
 def http_status(status: int) -> str:
@@ -101,3 +129,22 @@ def check_rewrite(rewrite: HTTPRewrite, where: Place, at: str) -> Iterator[Probl
             yield from wrong(where, f"{at}.uriRegexRewrite", "needs both match and rewrite")
         else:
             yield from wrong(where, f"{at}.uriRegexRewrite.match", regex(pattern.match))
+            yield from wrong(where, f"{at}.uriRegexRewrite.rewrite", _substitution(pattern))
+        yield from lines(where, f"{at}.uriRegexRewrite", rewrite=pattern.rewrite)
+    yield from lines(where, at, uri=rewrite.uri, authority=rewrite.authority)
+
+
+def _substitution(pattern: RegexRewrite) -> str:
+    """RE2's: a backslash stands before the number of a group, or before another one."""
+    known = regex_groups(pattern.match)
+    for escaped in _ESCAPED.findall(pattern.rewrite):
+        if escaped.isdecimal() and int(escaped) > known:
+            groups = "1 group" if known == 1 else f"{known} groups"
+            return f"'\\{escaped}' is not in the match, which has {groups}"
+        if not escaped.isdecimal() and escaped != "\\":
+            return f"expected a digit or a backslash after each backslash, found {pattern.rewrite!r}"
+    return ""
+
+
+# What follows each backslash; nothing at the end.
+_ESCAPED = re.compile(r"\\(.?)", re.DOTALL | re.ASCII)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from mesh.kinds import matches
 from mesh.kinds.frozen import FrozenMap
@@ -14,6 +15,8 @@ from mesh.problems import Problem
 
 StringMatches = FrozenMap[Text, StringMatch]
 NO_MATCHES: StringMatches = FrozenMap()
+# Envoy's own limit.
+PARAMETER_BYTES_MAX: Final = 1024
 
 
 class HTTPMatchRequest(Kind):
@@ -53,14 +56,22 @@ def check_match(match: HTTPMatchRequest, where: Place, at: str) -> Iterator[Prob
             if name.startswith("@request.auth.claims"):
                 yield where.problem("MW0004", path, "matching on claims of a token is not supported yet")
             yield from matches.check(header, where, path, star_is_present=True)
-    for name, parameter in match.query_params.items():
-        yield from matches.check(parameter, where, below(f"{at}.queryParams", name), star_is_present=True)
+    yield from _parameters(match.query_params, where, f"{at}.queryParams")
     if match.port:
         yield from wrong(where, f"{at}.port", port(match.port))
     yield from label_pairs(where, f"{at}.sourceLabels", match.source_labels)
     yield from each(where, f"{at}.gateways", match.gateways, gateway_name)
     if match.source_namespace:
         yield from wrong(where, f"{at}.sourceNamespace", dns_label(match.source_namespace))
+
+
+def _parameters(asked: StringMatches, where: Place, at: str) -> Iterator[Problem]:
+    for name, parameter in asked.items():
+        path = below(at, name)
+        if not name or len(name.encode()) > PARAMETER_BYTES_MAX:
+            message = f"expected the name of a parameter, of 1 to {PARAMETER_BYTES_MAX} bytes"
+            yield from wrong(where, path, message)
+        yield from matches.check(parameter, where, path, star_is_present=True)
 
 
 def gateway_name(text: str) -> str:

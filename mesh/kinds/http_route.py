@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from mesh.kinds.destination import Destination, check_destination
 from mesh.kinds.http_actions import (
@@ -23,6 +23,9 @@ from mesh.kinds.matches import StringMatch
 from mesh.kinds.rules import deprecated, durations, wrong
 from mesh.places import Place
 from mesh.problems import Problem
+
+# Envoy refuses a whole route table for one sum above it.
+WEIGHTS_MAX: Final = 2**32 - 1
 
 
 class HTTPRouteDestination(Kind):
@@ -134,8 +137,11 @@ def _destinations(route: HTTPRoute, where: Place, at: str) -> Iterator[Problem]:
             yield from wrong(where, f"{path}.weight", f"expected a weight from 0, found {weighted.weight}")
         if weighted.headers is not None:
             yield from check_headers(weighted.headers, where, f"{path}.headers")
-    if len(route.route) > 1 and sum(weighted.weight for weighted in route.route) == 0:
+    total = sum(weighted.weight for weighted in route.route)
+    if len(route.route) > 1 and total == 0:
         yield from wrong(where, f"{at}.route", "the weights of several destinations add up to 0")
+    if total > WEIGHTS_MAX:
+        yield from wrong(where, f"{at}.route", f"the weights add up to {total}, more than {WEIGHTS_MAX}")
     if route.mirror is not None:
         yield from check_destination(route.mirror, where, f"{at}.mirror")
     for index, policy in enumerate(route.mirrors):

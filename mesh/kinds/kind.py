@@ -16,6 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from mesh.durations import parse_duration, parts_per_million
 from mesh.kinds.frozen import FrozenMap
 
+TEXT_SHOWN_MAX = 80
+# Go's: 2^63 nanoseconds. Istio reads no longer one, and Envoy's own limit is above it.
+DURATION_MAX = timedelta(days=106_751)
+
 
 def camel(name: str) -> str:
     """Protobuf's JSON name of a field: ``consecutive_5xx_errors`` is ``consecutive5xxErrors``."""
@@ -50,9 +54,12 @@ def _duration(value: object) -> timedelta:
     if not isinstance(value, str):
         raise _expected(what, described(value))
     try:
-        return parse_duration(value)
+        duration = parse_duration(value)
     except (ValueError, OverflowError):
-        raise _expected(what, repr(value)) from None
+        raise _expected(what, described(value)) from None
+    if abs(duration) > DURATION_MAX:
+        raise _expected(f"{what}, of at most {DURATION_MAX.days} days", described(value))
+    return duration
 
 
 def _parts_per_million(value: object) -> int:
@@ -73,7 +80,8 @@ def described(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return f"text {value!r}"
+            # Whoever wrote a megabyte knows what it says.
+            return f"text {value!r}" if len(value) <= TEXT_SHOWN_MAX else f"text of {len(value)} characters"
         case int() | float():
             return f"the number {value}"
         case list() | tuple():

@@ -11,16 +11,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from mesh.kinds.destination_rule import (
-    ConnectionPoolSettings,
-    LocalityLoadBalancerSetting,
-    OutlierDetection,
-    TcpKeepalive,
-    ZoneAwareLoadBalancerSetting,
-)
+from mesh.kinds.connection_pool import ConnectionPoolSettings, TcpKeepalive
 from mesh.kinds.extension_provider import ExtensionProvider
 from mesh.kinds.http_retries import HTTPRetry
 from mesh.kinds.kind import Duration, Flag, Kind, Number, Text, Texts
+from mesh.kinds.load_balancing import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
+from mesh.kinds.outlier_detection import OutlierDetection
 from mesh.kinds.proxy_config import ProxyConfig
 from mesh.kinds.selectors import LabelSelector
 from mesh.kinds.tls import ClientTLSSettings

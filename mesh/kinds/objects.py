@@ -34,7 +34,7 @@ class Known:
     is_clean: bool
 
 
-SpecCache = Remembered[Known]
+SpecCache = Remembered[bytes, Known]
 
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec", "status")
 _NO_METADATA: Mapping[str, Any] = {}

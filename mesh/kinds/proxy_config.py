@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mesh.kinds.destination_rule import TcpKeepalive
+from mesh.kinds.connection_pool import TcpKeepalive
 from mesh.kinds.extension_provider import Empty
 from mesh.kinds.frozen import FrozenMap
 from mesh.kinds.kind import NOTHING, Duration, Flag, Kind, Number, Real, StringMap, Text, Texts, Unsigned

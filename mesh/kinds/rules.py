@@ -23,6 +23,8 @@ from mesh.problems import Problem
 # Istio approximates Envoy's program-size limit by length ("validateStringRegexp").
 REGEX_CHARACTERS_MAX: Final = 1024
 UNIX_PREFIX: Final = "unix://"
+# Envoy's own limit for names and values.
+HEADER_BYTES_MAX: Final = 16384
 
 HTTP_PROTOCOLS: Final = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"})
 TLS_PROTOCOLS: Final = frozenset({"HTTPS", "TLS"})
@@ -166,6 +168,11 @@ def regex(text: str) -> str:
     return ""
 
 
+def regex_groups(text: str) -> int:
+    """How many groups a regular expression has; 0 where it is none."""
+    return 0 if regex(text) else int(re2.compile(text, options=_QUIET).groups)
+
+
 def header_match_name(name: str) -> str:
     if not name:
         return "expected the name of a header, found nothing"
@@ -176,17 +183,38 @@ def header_match_name(name: str) -> str:
 
 def header_edit_name(name: str) -> str:
     """A header that may be removed, or edited in a response."""
-    if not name:
-        return "expected the name of a header, found nothing"
     if name.lower() == "host" or name.startswith(":"):
         return f"{name!r} is not a header that can be edited here"
+    return header_name(name)
+
+
+def header_name(name: str) -> str:
+    """Without Envoy's pseudo headers."""
+    if not name:
+        return "expected the name of a header, found nothing"
+    if not _HEADER_NAME.fullmatch(name) or len(name) > HEADER_BYTES_MAX:
+        return f"not the name of a header: {name!r}"
     return ""
+
+
+def line(value: str) -> str:
+    """What becomes part of a header: Envoy refuses a whole table for a line break in one."""
+    if not _HEADER_VALUE.fullmatch(value):
+        return f"control characters are not allowed here: {value!r}"
+    size = len(value.encode())
+    return f"expected at most {HEADER_BYTES_MAX} bytes, found {size}" if size > HEADER_BYTES_MAX else ""
+
+
+def lines(place: Place, path: str, /, **values: str) -> Iterator[Problem]:
+    """The rule over fields, named as in documents."""
+    for name, value in values.items():
+        yield from wrong(place, f"{path}.{name}", line(value))
 
 
 def header_value(value: str) -> str:
     """Text in which ``%`` only stands in pairs around one of Envoy's operators, or doubled."""
-    if not _HEADER_VALUE.fullmatch(value):
-        return f"not the value of a header: {value!r}"
+    if message := line(value):
+        return message
     if not re.fullmatch(r"(?:[^%]|%%|%[A-Z][A-Z0-9_]*(?:\([^)]*\))?(?::[0-9]+)?%)*", value):
         return f"not the value of a header: {value!r} (write '%%' for a percent sign)"
     return ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from mesh.kinds.connection_pool import ConnectionPoolSettings
 from mesh.kinds.destination import Destination
-from mesh.kinds.destination_rule import ConnectionPoolSettings
 from mesh.kinds.gateway import full_host
 from mesh.kinds.kind import Kind, Text, Texts, Unsigned
 from mesh.kinds.rules import dns_label, each, selector, wrong

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from mesh.kinds.kind import Flag, Kind, Text, Texts
-from mesh.kinds.rules import wrong
+from mesh.kinds.rules import lines, wrong
 from mesh.places import Place
 from mesh.problems import Problem
 
@@ -15,6 +15,10 @@ ServerTLSMode = Literal[
     "PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL"
 ]
 TLSProtocol = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
+
+
+# Of a name in TLS (RFC 6066, 3) and of Envoy's field.
+SNI_BYTES_MAX: Final = 255
 
 
 class ClientTLSSettings(Kind):
@@ -63,7 +67,11 @@ class ServerTLSSettings(Kind):
 
 
 def check_client(tls: ClientTLSSettings, where: Place, at: str) -> Iterator[Problem]:
-    """Istio, ``ValidateTLS``."""
+    """Istio, ``ValidateTLS``, and what no server name can be."""
+    if len(tls.sni.encode()) > SNI_BYTES_MAX:
+        message = f"expected at most {SNI_BYTES_MAX} bytes, found {len(tls.sni.encode())}"
+        yield from wrong(where, f"{at}.sni", message)
+    yield from lines(where, at, sni=tls.sni)
     if tls.insecure_skip_verify and tls.mode in {"SIMPLE", "MUTUAL"}:
         for name, value in (
             ("caCertificates", tls.ca_certificates),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,36 @@ import click
 import yaml
 
 from mesh.errors import MeshError, Misconfigured
-from reconciler.cli.ca import ca
-from reconciler.cli.check import check
-from reconciler.cli.demo import demo
-from reconciler.cli.proxies import proxies, proxy
-from reconciler.cli.serve import serve
-from reconciler.cli.status import status
+
+# Imported when asked for: a command that makes a token need not know how to serve.
+COMMANDS = ("ca", "check", "demo", "proxies", "proxy", "serve", "status")
+_MODULES = {"proxy": "proxies"}
 
 
 class Commands(click.Group):
     """Shows our own errors as a line and a hint. Anything else is a bug and keeps its trace."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module = import_module(f"reconciler.cli.{_MODULES.get(cmd_name, cmd_name)}")
+            found: click.Command = getattr(module, cmd_name)
+            return found
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A mistyped command is answered with the nearest one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from error
 
     def invoke(self, ctx: click.Context) -> object:
         """Exit codes are DESIGN 3.2's."""
@@ -41,7 +63,7 @@ def _settings_file(ctx: click.Context, _parameter: click.Parameter, path: Path |
             f"{path} is not a mapping of settings", hint="write one `name: value` per line: `repo: …`"
         )
     values = {str(key).replace("-", "_"): value for key, value in said.items()}
-    ctx.default_map = dict.fromkeys(main.commands, values) | {"ca": dict.fromkeys(ca.commands, values)}
+    ctx.default_map = dict.fromkeys(COMMANDS, values) | {"ca": dict.fromkeys(("init", "token"), values)}
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +80,3 @@ def _settings_file(ctx: click.Context, _parameter: click.Parameter, path: Path |
 )
 def main() -> None:
     """A service mesh for machines, driven by git push."""
-
-
-for command in (ca, check, demo, proxies, proxy, serve, status):
-    main.add_command(command)

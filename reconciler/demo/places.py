@@ -1,8 +1,9 @@
 """Free addresses for a demo: the example's own, or the same a step further.
 
 The example names loopback addresses (``127.0.80.x``) and ports. Where they are taken, by another demo
-say, the copy of the example moves as a whole: the network by one, the ports by 200. A demo holds its
-place by a name in the kernel (an abstract unix socket), which is gone when the demo is, however it ends.
+say, the copy of the example moves as a whole: the network by one, its ports by 200, those of the proxies
+by 100. A demo holds its place by a name in the kernel (an abstract unix socket), which is gone when the
+demo is, however it ends.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Self
 
 from mesh.errors import Unavailable
 from reconciler.demo import workloads
-from reconciler.demo.workloads import Cast
+from reconciler.demo.workloads import Cast, ProxyPorts
 
 NETWORK = 80
 PORT_STEP = 200
+PROXY_STEP = 100
 PLACES = 40
 
 _ADDRESS = re.compile(rf"\b127\.0\.{NETWORK}\.(\d+)\b")
@@ -47,7 +49,7 @@ def find(example: Mapping[str, str]) -> Place:
         if claim is None:
             continue
         files = {name: move(text, step) for name, text in example.items()}
-        cast = workloads.read(files)
+        cast = workloads.read(files, ProxyPorts().shifted(step * PROXY_STEP))
         if all(is_free(*listener) for listener in cast.sockets):
             return Place(files=files, cast=cast, claim=claim)
         claim.close()

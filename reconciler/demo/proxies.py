@@ -19,14 +19,7 @@ from mesh.proxies import Interception, NodeId
 from reconciler.demo import share
 from reconciler.demo.control_plane import ControlPlane
 from reconciler.demo.processes import Processes, ours
-from reconciler.demo.workloads import (
-    ADMIN_PORT,
-    LOOPBACK,
-    METRICS_PORT,
-    READINESS_PORT,
-    TRUST_DOMAIN,
-    Workload,
-)
+from reconciler.demo.workloads import LOOPBACK, TRUST_DOMAIN, Workload
 from xds.bootstrap import Installation, Socket, bootstrap_text
 
 CONTROL_PLANE = f"spiffe://{TRUST_DOMAIN}/ns/istio-system/sa/meshwright"
@@ -142,6 +135,7 @@ class Machine:
 
     def _installation(self) -> Installation:
         workload = self.workload
+        ports = workload.proxy_ports
         return Installation(
             node=NodeId(
                 role=workload.role,
@@ -154,9 +148,9 @@ class Machine:
             control_plane=(Socket(LOOPBACK, self.control_plane.ports.xds),),
             control_plane_id=CONTROL_PLANE,
             http_proxy_port=workload.http_proxy_port,
-            admin=Socket(workload.address, ADMIN_PORT),
-            metrics=Socket(workload.address, METRICS_PORT),
-            readiness=Socket(workload.address, READINESS_PORT),
+            admin=Socket(workload.address, ports.admin),
+            metrics=Socket(workload.address, ports.metrics),
+            readiness=Socket(workload.address, ports.readiness),
         )
 
 

@@ -61,6 +61,15 @@ class Table:
         self.show(row(step))
 
 
+def foot(report: Report) -> str:
+    """What the table is about, and what its times are."""
+    held = "every step held" if report.ok else "not every step held"
+    return (
+        f"\n{held}; {report.proxies} proxies, Envoy {report.envoy}. ACK after: from the beginning of "
+        "git push to the\nacknowledgement of the last proxy."
+    )
+
+
 def head() -> str:
     """The first lines of the table."""
     return "\n".join((_line(name for name, _ in _COLUMNS), _line("-" * width for _, width in _COLUMNS)))

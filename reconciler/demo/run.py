@@ -10,6 +10,7 @@ import asyncio
 import shlex
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from mesh.clock import Clock
 from mesh.errors import MeshError
-from reconciler.demo import follow
+from reconciler.demo import follow, report
 from reconciler.demo.performance import perform
 from reconciler.demo.report import Report, StepReport
 from reconciler.demo.stage import Say, Stage, stage
@@ -29,7 +30,7 @@ The mesh stays up until Ctrl-C.
   gateway      {url}
   repository   {bare}
   logs         {logs}
-  status       meshwright status --state {state}
+  status       {command} status --state {state}
 
 A commit to try; then everyone who asks the gateway sees black stars:
 
@@ -47,7 +48,7 @@ class ToldToEnd(MeshError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
-    """Who listens: ``progress`` while things start, ``row`` for each step, ``line`` while it stays."""
+    """Who listens: ``progress`` while things start, ``row`` for each step, ``line`` when all are done."""
 
     progress: Say
     row: Callable[[StepReport], None]
@@ -99,6 +100,7 @@ async def _play(folder: Path, clock: Clock, audience: Audience, played: _Played,
             played.steps.append(step)
             audience.row(step)
         played.is_complete = True
+        audience.line(report.foot(played.report))
         if not is_once:
             await _stay(up, folder, audience)
 
@@ -111,11 +113,18 @@ async def _stay(up: Stage, folder: Path, audience: Audience) -> None:
             clone=shlex.quote(str(up.repository.clone)),
             logs=folder / "logs",
             state=shlex.quote(str(up.control_plane.state)),
+            command=shlex.quote(_command()),
         )
     )
     start = await up.control_plane.status()
     async for line in follow.lines(up.control_plane.beats(), start):
         audience.line(line)
+
+
+def _command() -> str:
+    """How the user can call us: by path, where our environment is not on theirs."""
+    script = Path(sys.executable).with_name("meshwright")
+    return str(script) if script.exists() and shutil.which("meshwright") is None else "meshwright"
 
 
 def _new_folder(parent: Path | None) -> Path:

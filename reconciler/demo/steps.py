@@ -8,7 +8,7 @@ authorization), so that a reader can find each in Istio's documentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from reconciler.demo.traffic import Traffic
@@ -50,7 +50,7 @@ def bookinfo(example: Mapping[str, str]) -> tuple[Step, ...]:
     jason = rule + "---\n" + routes(_user("jason", "v2") + _shares(v1=100))
     starred = rule + "---\n" + routes(_shares(v2=50, v3=50))
     ninety_ten = Traffic(shares={"v1": 90, "v2": 10}, ratings=STARS)
-    others = Traffic(shares={"v1": 100}, ratings=STARS, requests=FEW)
+    others = Traffic(asker="others", shares={"v1": 100}, ratings=STARS, requests=FEW)
     policed = Traffic(shares={"v2": 50, "v3": 50}, ratings=STARS | {"v3": "403"})
     return (
         Step(
@@ -77,7 +77,7 @@ def bookinfo(example: Mapping[str, str]) -> tuple[Step, ...]:
             files={FAULT: fault("delay", f"fixedDelay: {DELAY_MS}ms")},
             traffic=(
                 _jason(ratings=STARS, delay_ms=DELAY_MS, is_delayed=True),
-                Traffic(shares={"v1": 100}, ratings=STARS, requests=FEW, delay_ms=DELAY_MS),
+                replace(others, delay_ms=DELAY_MS),
             ),
         ),
         Step(

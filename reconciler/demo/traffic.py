@@ -17,14 +17,15 @@ _COLOURS = ("none", "black", "red")
 class Traffic:
     """Requests of one user, by the version of reviews that answers them.
 
-    ``shares`` are weights; ``ratings`` what each version shows of ratings (see ``Page.ratings``);
-    ``delay_ms`` how long each request takes at least, and half of which it does not take when
-    ``is_delayed`` is false.
+    ``asker`` is what to call the user where the name does not do. ``shares`` are weights; ``ratings``
+    what each version shows of ratings (see ``Page.ratings``). With ``delay_ms`` each request takes at
+    least so long, or, unless ``is_delayed``, half of them less than half of it.
     """
 
     shares: Mapping[str, int]
     ratings: Mapping[str, str]
     user: str = ""
+    asker: str = ""
     requests: int = 200
     delay_ms: int = 0
     is_delayed: bool = False
@@ -82,4 +83,5 @@ class Traffic:
         return min(page.took_ms for page in pages) >= self.delay_ms - 1
 
     def _for(self, text: str) -> str:
-        return f"{self.user}: {text}" if self.user else text
+        asker = self.asker or self.user
+        return f"{asker}: {text}" if asker else text

@@ -15,12 +15,20 @@ from mesh.proxies import Role
 TRUST_DOMAIN = "cluster.local"
 LOOPBACK = "127.0.0.1"
 
-# A proxy's own ports (DESIGN 3.3): on its own address, so that they may be the same for all.
-ADMIN_PORT = 15000
-READINESS_PORT = 15021
-METRICS_PORT = 15090
-
 _HTTP_PROXY_ABOVE = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyPorts:
+    """A proxy's own ports (DESIGN 3.3). They are on its own address, so all proxies may have the same."""
+
+    admin: int = 15000
+    readiness: int = 15021
+    metrics: int = 15090
+
+    def shifted(self, by: int) -> ProxyPorts:
+        """The same further on: a proxy of another mesh may have these on all addresses."""
+        return ProxyPorts(admin=self.admin + by, readiness=self.readiness + by, metrics=self.metrics + by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,7 @@ class Workload:
     labels: Mapping[str, str]
     service_account: str
     port: int
+    proxy_ports: ProxyPorts
 
     @property
     def role(self) -> Role:
@@ -50,7 +59,8 @@ class Workload:
     @property
     def sockets(self) -> tuple[tuple[str, int], ...]:
         """Where it and its proxy listen."""
-        own = tuple((self.address, port) for port in (ADMIN_PORT, READINESS_PORT, METRICS_PORT))
+        ports = self.proxy_ports
+        own = tuple((self.address, port) for port in (ports.admin, ports.readiness, ports.metrics))
         if not self.port:
             return own
         return (*own, (self.address, self.port), (LOOPBACK, self.port), (LOOPBACK, self.http_proxy_port))
@@ -73,7 +83,7 @@ class Cast:
         )
 
 
-def read(files: Mapping[str, str]) -> Cast:
+def read(files: Mapping[str, str], ports: ProxyPorts) -> Cast:
     """The workloads that ``files`` declare, by file and place in it, and the URL of their gateway."""
     workloads: list[Workload] = []
     urls: list[str] = []
@@ -86,7 +96,7 @@ def read(files: Mapping[str, str]) -> Cast:
         for document in documents:
             match document.data.get("kind"):
                 case "WorkloadEntry":
-                    workloads.append(_workload(document.data))
+                    workloads.append(_workload(document.data, ports))
                 case "Gateway":
                     urls.extend(_urls(document.data))
     if not workloads or not urls:
@@ -96,7 +106,7 @@ def read(files: Mapping[str, str]) -> Cast:
     return Cast(tuple(workloads), urls[0])
 
 
-def _workload(data: Mapping[str, Any]) -> Workload:
+def _workload(data: Mapping[str, Any], ports: ProxyPorts) -> Workload:
     spec = data["spec"]
     return Workload(
         name=data["metadata"]["name"],
@@ -105,6 +115,7 @@ def _workload(data: Mapping[str, Any]) -> Workload:
         labels=spec["labels"],
         service_account=spec["serviceAccount"],
         port=spec.get("ports", {}).get("http", 0),
+        proxy_ports=ports,
     )
 
 

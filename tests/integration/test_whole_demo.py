@@ -141,10 +141,10 @@ async def test_a_user_can_push_until_told_to_end(tmp_path: Path, monkeypatch: py
     told: list[str] = []
     audience = run.Audience(progress=lambda _: None, row=lambda _: None, line=told.append)
     demo = asyncio.create_task(run.demo(tmp_path, SystemClock(), audience, is_once=False))
-    await until(lambda: bool(told) or demo.done())
+    await until(lambda: len(told) > 1 or demo.done())
     (folder,) = left_in(tmp_path)
 
-    invitation = [line.strip() for line in told[0].splitlines() if line.startswith("  ")][-3:]
+    invitation = [line.strip() for line in told[1].splitlines() if line.startswith("  ")][-3:]
     pushed = await asyncio.create_subprocess_exec("sh", "-ec", "\n".join(invitation), env=os.environ)
     assert await pushed.wait() == 0
     await until(lambda: any("live on 7 of 7" in line for line in told))

@@ -14,7 +14,9 @@ from mesh.kinds.mesh import Mesh
 from mesh.names import ObjectKey
 
 NAMES = st.tuples(
-    st.sampled_from(["DestinationRule", "Gateway"]), st.sampled_from(["a", "b"]), st.sampled_from(["x", "y", "z"])
+    st.sampled_from(["DestinationRule", "Gateway"]),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["x", "y", "z"]),
 )
 WORLDS = st.dictionaries(NAMES, st.integers(0, 2), max_size=12)
 

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from mesh.documents import DEPTH_MAX, DocumentCache, parse_file, plain_scalar
 
-TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+# PyYAML writes some numbers of Go's as plain text.
+TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).filter(
+    lambda text: not isinstance(plain_scalar(text), float)
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=12,
 )
-OBJECTS = st.dictionaries(TEXTS.filter(lambda key: key not in {"kind"}), VALUES, min_size=1, max_size=4)
+OBJECTS = st.dictionaries(TEXTS.filter(lambda key: key != "kind"), VALUES, min_size=1, max_size=4)
 
 
 def data_of(text: str | bytes, file: str = "a.yaml") -> list[Any]:
@@ -75,7 +78,11 @@ def test_no_bytes_make_it_fail(content: bytes) -> None:
 
 
 def test_a_file_holds_several_documents() -> None:
-    assert data_of("---\na: 1\n---\n# nothing\n---\nb: 2\n...\n---\n--- {c: 3}\n") == [{"a": 1}, {"b": 2}, {"c": 3}]
+    assert data_of("---\na: 1\n---\n# nothing\n---\nb: 2\n...\n---\n--- {c: 3}\n") == [
+        {"a": 1},
+        {"b": 2},
+        {"c": 3},
+    ]
     assert lines_of("# of this file\n\n---\n\na: 1\n---\n# of b\nb: 2\n") == [5, 8]
 
 
@@ -88,7 +95,10 @@ def test_a_list_is_its_items_each_with_its_own_line() -> None:
     documents, problems = parse_file("a.yaml", text.encode())
 
     assert problems == ()
-    assert [(document.line, document.data) for document in documents] == [(3, {"a": 1, "b": 2}), (6, {"c": 3})]
+    assert [(document.line, document.data) for document in documents] == [
+        (3, {"a": 1, "b": 2}),
+        (6, {"c": 3}),
+    ]
     assert [document.place().where("b").line for document in documents] == [4, 6]
 
 
@@ -115,19 +125,25 @@ def test_a_broken_document_is_reported_at_its_line_and_others_are_read() -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a:\n\t- b\n", "a.yaml:2: error MW0001: not readable as YAML: found character that cannot start any token"),
+        (
+            "a:\n\t- b\n",
+            "a.yaml:2: error MW0001: not readable as YAML: found character that cannot start any token",
+        ),
         ("- a\n", "a.yaml:1: error MW0001: expected an object (a mapping), found a list"),
         ("a\n", "a.yaml:1: error MW0001: expected an object (a mapping), found a single value"),
         ("a: \x07\n", "a.yaml:1: error MW0001: not readable as YAML: control characters are not allowed"),
         ("a: !secret x\n", "a.yaml:1: error MW0001: the tag '!secret' has no meaning here"),
         (
-            "a: !!python/object/apply:os.system [ls]\n",
-            "a.yaml:1: error MW0001: the tag 'tag:yaml.org,2002:python/object/apply:os.system' has no meaning here",
+            "a: !!python/name:os.system\n",
+            "a.yaml:1: error MW0001: the tag 'tag:yaml.org,2002:python/name:os.system' has no meaning here",
         ),
         ("? [a]\n: 1\n", "a.yaml:1: error MW0001: a key must be text, found a mapping or a list"),
         ("a: &a [*a]\n", "a.yaml:1: error MW0001: no anchor named 'a' comes before this alias"),
         ("a: 1\n<<: 2\n", "a.yaml:2: error MW0001: '<<' takes a mapping or a list of mappings"),
-        ("kind: List\nitems:\n- 3\n", "a.yaml:3: error MW0001: expected items[0] to be an object (a mapping)"),
+        (
+            "kind: List\nitems:\n- 3\n",
+            "a.yaml:3: error MW0001: expected items[0] to be an object (a mapping)",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_said(text: str, message: str) -> None:
@@ -152,6 +168,14 @@ def test_a_billion_laughs_are_cut_short() -> None:
     levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
     assert problems_of(f"a0: &a0 [lol]\n{levels}") == [
         "a.yaml:6: error MW0001: aliases expand to more than 50000 values"
+    ]
+
+
+def test_a_file_holds_a_bounded_number_of_documents() -> None:
+    documents, problems = parse_file("a.yaml", b"a: 1\n---\n" * 20_001)
+    assert len(documents) == 20_000
+    assert [str(problem) for problem in problems] == [
+        "a.yaml:40001: error MW0001: more than 20000 documents in one file"
     ]
 
 

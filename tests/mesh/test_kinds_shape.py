@@ -34,7 +34,13 @@ def test_the_message_is_the_one_of_the_style_page() -> None:
     )
     _, problems = read_object(document)
     assert [(str(problem), problem.hint) for problem in problems] == [
-        ("reviews.yaml:11: error IST0106 spec.http[0].route[0].destination.subset: expected text, found a list", ""),
+        (
+            (
+                "reviews.yaml:11: error IST0106 spec.http[0].route[0].destination.subset: "
+                "expected text, found a list"
+            ),
+            "",
+        ),
         ("reviews.yaml:6: error IST0106 spec.htp: unknown field", "did you mean 'http'?"),
     ]
 
@@ -52,23 +58,42 @@ def test_the_message_is_the_one_of_the_style_page() -> None:
         ),
         (
             "host: a\ntrafficPolicy: {tls: {mode: SIMPEL}}",
-            "error IST0106 spec.trafficPolicy.tls.mode: expected one of DISABLE, SIMPLE, MUTUAL, ISTIO_MUTUAL, "
-            "found text 'SIMPEL'",
+            (
+                "error IST0106 spec.trafficPolicy.tls.mode: "
+                "expected one of DISABLE, SIMPLE, MUTUAL, ISTIO_MUTUAL, found text 'SIMPEL'"
+            ),
         ),
         (
             "host: a\ntrafficPolicy: {outlierDetection: {interval: 5}}",
-            "error IST0106 spec.trafficPolicy.outlierDetection.interval: "
-            "expected a duration such as '5s', found the number 5",
+            (
+                "error IST0106 spec.trafficPolicy.outlierDetection.interval: "
+                "expected a duration such as '5s', found the number 5"
+            ),
         ),
         (
             "host: a\ntrafficPolicy: {connectionPool: {tcp: {maxConnections: many}}}",
-            "error IST0106 spec.trafficPolicy.connectionPool.tcp.maxConnections: "
-            "expected a whole number, found text 'many'",
+            (
+                "error IST0106 spec.trafficPolicy.connectionPool.tcp.maxConnections: "
+                "expected a whole number, found text 'many'"
+            ),
         ),
         (
             "host: a\ntrafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: 1}}}",
-            "error IST0106 spec.trafficPolicy.loadBalancer.consistentHash.useSourceIp: "
-            "expected true or false, found the number 1",
+            (
+                "error IST0106 spec.trafficPolicy.loadBalancer.consistentHash.useSourceIp: "
+                "expected true or false, found the number 1"
+            ),
+        ),
+        (
+            "host: a\ntrafficPolicy: {outlierDetection: {interval: 99999999h}}",
+            (
+                "error IST0106 spec.trafficPolicy.outlierDetection.interval: "
+                "expected a duration such as '5s', of at most 106751 days, found text '99999999h'"
+            ),
+        ),
+        (
+            f"host: a\nsubsets: {'x' * 100}",
+            "error IST0106 spec.subsets: expected a list, found text of 100 characters",
         ),
         ("host: a\nexport_to: ['*']", "error IST0106 spec.export_to: unknown field"),
     ],
@@ -193,7 +218,9 @@ def test_a_kind_that_is_not_carried_out_is_named(head: str, message: str) -> Non
     assert (made, [said(problem) for problem in problems]) == (None, [message])
 
 
-@pytest.mark.parametrize("head", ["apiVersion: apps/v1\nkind: Deployment", "apiVersion: v1\nkind: Pod", "a: 1"])
+@pytest.mark.parametrize(
+    "head", ["apiVersion: apps/v1\nkind: Deployment", "apiVersion: v1\nkind: Pod", "a: 1"]
+)
 def test_documents_of_others_are_passed_over(head: str) -> None:
     made, problems = read_object(a_document(head))
     assert isinstance(made, Foreign)
@@ -204,13 +231,18 @@ def test_documents_of_others_are_passed_over(head: str) -> None:
     ("metadata", "message"),
     [
         ("{}", "error IST0106 metadata.name: missing, and required"),
-        ("{name: Reviews_1}", "error IST0106 metadata.name: not a host name: 'Reviews_1' (label 'Reviews_1')"),
+        (
+            "{name: Reviews_1}",
+            "error IST0106 metadata.name: not a host name: 'Reviews_1' (label 'Reviews_1')",
+        ),
         ("{name: a, namspace: b}", "error IST0106 metadata.namspace: unknown field"),
         ("{name: a, namespace: a/b}", "error IST0106 metadata.namespace: not a DNS label: 'a/b'"),
         (
             "{name: a, creationTimestamp: yesterday}",
-            "error IST0106 metadata.creationTimestamp: "
-            "expected a time such as '2024-01-31T12:00:00Z', found text 'yesterday'",
+            (
+                "error IST0106 metadata.creationTimestamp: "
+                "expected a time such as '2024-01-31T12:00:00Z', found text 'yesterday'"
+            ),
         ),
     ],
 )

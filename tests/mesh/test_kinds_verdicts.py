@@ -59,8 +59,10 @@ def test_words_unfold_their_braces() -> None:
         (
             "DestinationRule",
             "host: a\ntrafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {credentialName: x}}]}",
-            "error MW0004 spec.trafficPolicy.portLevelSettings[0].tls.credentialName: "
-            "'credentialName' is not supported yet",
+            (
+                "error MW0004 spec.trafficPolicy.portLevelSettings[0].tls.credentialName: "
+                "'credentialName' is not supported yet"
+            ),
         ),
         (
             "Sidecar",
@@ -72,18 +74,28 @@ def test_words_unfold_their_braces() -> None:
             "rules: [{when: [{key: source.ip, values: ['10.0.0.1']}]}]",
             "error MW0004 spec.rules[0].when: 'when' is not supported yet",
         ),
-        ("WorkloadEntry", "{address: 1.2.3.4, network: n}", "error MW0004 spec.network: 'network' is not supported yet"),
+        (
+            "WorkloadEntry",
+            "{address: 1.2.3.4, network: n}",
+            "error MW0004 spec.network: 'network' is not supported yet",
+        ),
         (
             "WorkloadGroup",
             "{template: {}, probe: {tcpSocket: {port: 80}}}",
             "error MW0004 spec.probe: 'probe' is not supported yet",
         ),
-        ("Mesh", "registries: [{name: c, consul: {}}]", "error MW0004 spec.registries: 'registries' is not supported yet"),
+        (
+            "Mesh",
+            "registries: [{name: c, consul: {}}]",
+            "error MW0004 spec.registries: 'registries' is not supported yet",
+        ),
         (
             "Mesh",
             "meshConfig: {ingressClass: nginx}",
-            "info MW0005 spec.meshConfig.ingressClass: 'ingressClass' has no effect here: "
-            "it is about the Ingress kind of Kubernetes",
+            (
+                "info MW0005 spec.meshConfig.ingressClass: 'ingressClass' has no effect here: "
+                "it is about the Ingress kind of Kubernetes"
+            ),
         ),
     ],
 )

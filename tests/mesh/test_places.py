@@ -41,7 +41,11 @@ def line(path: str) -> int:
 
 
 def test_a_field_is_at_the_line_of_its_key() -> None:
-    assert [line("spec"), line("spec.http[0].timeout"), line("spec.http[0].match[0].uri.prefix")] == [6, 10, 9]
+    assert [line("spec"), line("spec.http[0].timeout"), line("spec.http[0].match[0].uri.prefix")] == [
+        6,
+        10,
+        9,
+    ]
 
 
 def test_a_quoted_key_is_found() -> None:

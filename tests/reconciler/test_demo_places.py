@@ -30,6 +30,14 @@ def test_a_place_is_passed_over_when_someone_listens_there() -> None:
         assert place.cast != first
 
 
+def test_a_place_is_found_beside_proxies_of_another_mesh() -> None:
+    """Those listen for Prometheus and load balancers on every address."""
+    with places.find(EXAMPLE) as place:
+        taken = place.cast.workloads[0].proxy_ports.metrics
+    with socket.create_server(("", taken)), places.find(EXAMPLE) as place:
+        assert place.cast.workloads[0].proxy_ports.metrics != taken
+
+
 def test_moving_changes_addresses_and_ports_of_the_example_and_nothing_else() -> None:
     text = "address: 127.0.80.31\nhttp: 19082\nnumber: 9080\nnumber: 18080\nbind: 127.0.0.1\n"
 
@@ -43,6 +51,6 @@ def test_a_place_of_nowhere_is_the_example_itself() -> None:
 
 
 def test_no_two_listeners_of_one_place_meet() -> None:
-    sockets = workloads.read(EXAMPLE).sockets
+    sockets = workloads.read(EXAMPLE, workloads.ProxyPorts()).sockets
 
     assert len(set(sockets)) == len(sockets)

@@ -8,6 +8,7 @@ that a test can say what a client did.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import blake2b
@@ -36,6 +37,7 @@ class _Stream:
         self.wanted: dict[str, set[str]] = {}
         self.has: dict[str, dict[str, str]] = {}
         self.nonce = 0
+        self.writing = asyncio.Lock()
 
 
 class DeltaServer:
@@ -93,7 +95,8 @@ class DeltaServer:
             response.resources.add(name=name, version=has[name]).resource.CopyFrom(envoy.packed(resource))
         for name in removed:
             has.pop(name, None)
-        await stream.context.write(response)
+        async with stream.writing:  # a push and an answer may meet; gRPC takes one message at a time
+            await stream.context.write(response)
 
 
 @asynccontextmanager

@@ -25,7 +25,9 @@ def a_document(text: str, file: str = "mesh/a.yaml") -> Document:
 
 def written(kind: str, spec: str, name: str = "a", namespace: str = "bookinfo") -> str:
     """A whole document around a spec."""
-    version = "meshwright.dev/v1alpha1" if kind == "Mesh" else SECURITY if kind in _SECURITY_KINDS else NETWORKING
+    version = (
+        "meshwright.dev/v1alpha1" if kind == "Mesh" else SECURITY if kind in _SECURITY_KINDS else NETWORKING
+    )
     indented = "".join(f"  {line}\n" for line in dedent(spec).strip().splitlines())
     head = f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
     return f"{head}spec:\n{indented}" if indented.strip() else f"{head}spec: {{}}\n"

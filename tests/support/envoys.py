@@ -12,6 +12,8 @@ import functools
 import http.client
 import json
 import os
+import socketserver
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -323,9 +325,21 @@ class Application:
     port: int = 0
 
 
+class _Server(ThreadingHTTPServer):
+    def server_bind(self) -> None:
+        """The base class would ask DNS for the address's name, and wait for the answer."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Callers that break off are what some tests are about: the tests say what must come of it."""
+
+
 @contextlib.contextmanager
-def application(name: str) -> Iterator[Application]:
-    """An application on a free port of the loopback, until the block ends."""
+def application(
+    name: str, address: tuple[str, int] = ("127.0.0.1", 0), context: ssl.SSLContext | None = None
+) -> Iterator[Application]:
+    """An application, on a free port of the loopback if nothing else is said, until the block ends."""
     made = Application(name)
 
     class Handler(BaseHTTPRequestHandler):
@@ -351,7 +365,9 @@ def application(name: str) -> Iterator[Application]:
         def log_message(self, *_: object) -> None:
             """Tests read ``asked``."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(address, Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     made.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from xds import envoy
-from xds.constraints import violations
+from xds.constraints import ConstraintError, violations
+from xds.resources import Resource
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 ROUTES = "envoy.config.route.v3.RouteConfiguration"
@@ -90,3 +91,20 @@ def test_messages_that_the_pool_does_not_know_are_envoys_business() -> None:
     cluster = envoy.parsed(CLUSTER, {"name": "a", "transport_socket": {"name": "new"}})
     cluster.transport_socket.typed_config.type_url = "type.googleapis.com/envoy.newer.v4.Socket"
     assert violations(cluster) == ()
+
+
+def test_a_resource_that_envoy_would_refuse_cannot_be_made() -> None:
+    made = envoy.parsed(CLUSTER, {"connect_timeout": "0s"})
+    reasons = "connect_timeout: must be greater than 0s; name: must be at least 1 characters"
+    with pytest.raises(ConstraintError, match=f"^Envoy would refuse Cluster: {reasons}$"):
+        Resource.of("a", made)
+    made.name = "a"
+    made.connect_timeout.seconds = 1
+    assert Resource.of("a", made).message == made
+
+
+def test_a_message_inside_another_is_looked_into_as_often_as_it_changes() -> None:
+    """What is remembered of one is not said of another."""
+    for sni, expected in (("x" * 256, 1), ("short", 0), ("x" * 256, 1)):
+        socket = {"name": "tls", "typed_config": {"@type": TLS, "sni": sni}}
+        assert len(violations(envoy.parsed(CLUSTER, {"name": "a", "transport_socket": socket}))) == expected

@@ -53,12 +53,12 @@ def test_what_a_phase_permits(granted: Phase) -> None:
 def test_a_phase_that_does_not_end_is_passed_over() -> None:
     """One more phase with each further limit; a phase that ends starts the clock anew."""
     pace = Pace(timedelta(seconds=10), 0.0)
-    assert pace.granted(Phase.CLUSTERS, 9.9) is Phase.CLUSTERS
-    assert pace.due(9.9) == 10.0
-    assert pace.granted(Phase.CLUSTERS, 10.0) is Phase.LISTENERS
-    assert pace.granted(Phase.CLUSTERS, 20.0) is Phase.REMOVALS
-    assert pace.granted(Phase.LISTENERS, 25.0) is Phase.LISTENERS
-    assert pace.due(25.0) == 35.0
-    assert pace.granted(Phase.CLUSTERS, 500.0) is Phase.CLUSTERS
-    assert pace.granted(Phase.CLUSTERS, 5000.0) is Phase.REST
-    assert pace.due(5000.0) is None
+    pace.enter(Phase.CLUSTERS, 9.9)
+    assert (pace.granted(9.9), pace.due(9.9)) == (Phase.CLUSTERS, 10.0)
+    assert pace.granted(10.0) is Phase.LISTENERS
+    assert pace.granted(20.0) is Phase.REMOVALS
+    pace.enter(Phase.LISTENERS, 25.0)
+    assert (pace.granted(25.0), pace.due(25.0)) == (Phase.LISTENERS, 35.0)
+    pace.enter(Phase.CLUSTERS, 500.0)
+    assert pace.granted(500.0) is Phase.CLUSTERS
+    assert (pace.granted(5000.0), pace.due(5000.0)) == (Phase.REST, None)

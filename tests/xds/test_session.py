@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import given
+from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from tests.support.memberships import (
@@ -18,6 +19,9 @@ from xds.resources import Assignment, Resource
 from xds.session import Session
 
 NAMES = "abcde"
+
+# A busy machine is not a failure; a search for one needs no more than this.
+modelled = trying(deadline=None, max_examples=60)
 
 
 def a_mesh(clusters: dict[str, str], tables: dict[str, str], revision: str = "r") -> Assignment:
@@ -75,6 +79,7 @@ class Connection:
         self.session = Session(self.member, self.settings, 0.0)
 
 
+@modelled
 @given(st.lists(meshes(), min_size=1, max_size=5))
 def test_a_proxy_ends_with_exactly_the_newest_target(worlds: list[Assignment]) -> None:
     proxy, connection = ModelEnvoy(), Connection(worlds[0])
@@ -87,6 +92,7 @@ def test_a_proxy_ends_with_exactly_the_newest_target(worlds: list[Assignment]) -
     assert proxy.broken == []
 
 
+@modelled
 @given(st.lists(meshes(), min_size=2, max_size=6), st.data())
 def test_targets_that_change_in_the_middle_break_nothing(
     worlds: list[Assignment], data: st.DataObject
@@ -112,6 +118,7 @@ def test_targets_that_change_in_the_middle_break_nothing(
     assert proxy.broken == []
 
 
+@modelled
 @given(meshes(("v1", "bad1", "bad2")), meshes(), st.booleans())
 def test_refused_resources_do_not_keep_the_others_back(
     world: Assignment, cure: Assignment, comes_back: bool
@@ -134,6 +141,7 @@ def test_refused_resources_do_not_keep_the_others_back(
     assert_holds(proxy, cure)
 
 
+@modelled
 @given(meshes())
 def test_a_proxy_that_comes_back_unchanged_is_sent_nothing(world: Assignment) -> None:
     proxy, connection = ModelEnvoy(), Connection(world)
@@ -146,3 +154,34 @@ def test_a_proxy_that_comes_back_unchanged_is_sent_nothing(world: Assignment) ->
     converse(connection.session, proxy)
     assert [resource.name for response in proxy.received for resource in response.resources] == []
     assert connection.member.held == {envoy.SECRET: ()} | dict(world.parts)
+
+
+def test_a_quiet_hour_does_not_use_up_the_patience_of_the_next_change() -> None:
+    """The deadline of a phase is counted from its beginning, not from the last change before it."""
+    proxy, connection = ModelEnvoy(), Connection(a_mesh({"a": "v1"}, {"x": "a.v1"}))
+    proxy.connect()
+    converse(connection.session, proxy)
+    connection.publish(a_mesh({"a": "v2"}, {"x": "a.v1"}), now=1.0)
+    converse(connection.session, proxy, now=1.0)
+    connection.publish(a_mesh({"a": "v2", "b": "v1"}, {"x": "b.v1"}), now=3600.0)
+    assert [response.type_url for response in connection.session.responses(3600.0)] == [envoy.CLUSTER]
+    assert connection.session.due(3600.0) == 3605.0
+    assert [response.type_url for response in connection.session.responses(3610.0)] == [envoy.ROUTES]
+
+
+def test_many_proxies_of_one_kind_share_every_body() -> None:
+    """The number of bodies built does not grow with the number of streams."""
+    settings = some_settings()
+    before, after = a_mesh({"a": "v1", "b": "v1"}, {}), a_mesh({"a": "v2", "b": "v1"}, {})
+    proxies = [ModelEnvoy() for _ in range(20)]
+    sessions = [Session(FakeMembership(before), settings, 0.0) for _ in proxies]
+    for proxy, session in zip(proxies, sessions, strict=True):
+        proxy.connect()
+        converse(session, proxy)
+    assert (settings.bodies.built, settings.bodies.sent) == (3, 60)
+    for proxy, session in zip(proxies, sessions, strict=True):
+        session.assign(after, 0.0)
+        converse(session, proxy)
+        assert_holds(proxy, after)
+    # One step each of clusters and endpoints, and the step of the listeners, which is empty.
+    assert (settings.bodies.built, settings.bodies.sent) == (6, 100)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xds import envoy
@@ -68,6 +68,7 @@ def test_silence_means_everything_for_clusters_and_listeners_alone(type_url: str
 words = st.sets(st.sampled_from("*abc"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(words, words), min_size=1))
 def test_a_named_name_stays_until_it_is_let_go(requests: list[tuple[set[str], set[str]]]) -> None:
     """The interest is what the words say, whatever came before; every question is answered."""

@@ -98,14 +98,15 @@ async def test_each_thing_is_translated_once_per_kind_of_proxy() -> None:
     async with everybody() as running:
         made = running.fleet.memo.made
 
-        assert made["route_table"] == made["outbound_listener"] == SIZE.namespaces
-        # The facets of the namespaces, and one cluster each for all of them together.
-        assert made["outbound"] == SIZE.namespaces + CLUSTERS
+        assert made["outbound_resources"] == SIZE.namespaces
+        assert made["route_table"] == SIZE.namespaces
+        # All services have the same port, and where it is listened for is the same everywhere.
+        assert made["outbound_listener"] == 1
+        assert made["outbound"] == CLUSTERS
         assert made["assignment"] == CLUSTERS
         # A host is called by its short name in its own namespace, and by longer ones in all others.
         assert made["virtual_host"] == 2 * SIZE.services
-        # A facet and a cluster for each workload.
-        assert made["inbound"] == 2 * SIZE.workloads
+        assert made["inbound_resources"] == made["inbound"] == SIZE.workloads
 
 
 async def test_one_endpoint_that_moves_is_translated_once_and_told_to_all() -> None:
@@ -121,7 +122,7 @@ async def test_one_line_of_a_virtual_service_translates_its_host_and_the_tables_
         ran, told = await running.change(meshes.changed_route(SIZE, 0))
 
         assert ran == {
-            "outbound": SIZE.namespaces,
+            "outbound_resources": SIZE.namespaces,
             "route_table": SIZE.namespaces,
             "virtual_host": 2,
         }
@@ -135,7 +136,7 @@ async def test_one_namespaces_policy_translates_its_own_workloads_alone() -> Non
 
         mine = SIZE.workloads // SIZE.namespaces
         assert told == mine
-        assert set(ran) == {"inbound", "virtual_inbound"}
+        assert set(ran) == {"inbound_resources", "virtual_inbound"}
         assert ran["virtual_inbound"] == mine
 
 

@@ -5,8 +5,8 @@ secrets, ready to become parts (``xds/resources.py``). What one facet can know i
 listeners point at tables that exist. What only the whole can know (clusters and their endpoints) is
 checked where facets are put together.
 
-Sidecars are ``outbound``, ``endpoints``, ``inbound``, ``host`` (interception ``NONE`` only) and ``trust``;
-gateways are ``outbound`` (of a view without listeners), ``endpoints``, ``gateway`` and ``trust``.
+Sidecars are outbound, endpoints, inbound, host (interception ``NONE`` only) and trust; gateways are
+outbound (of a view without listeners), endpoints, gateway and trust.
 """
 
 from __future__ import annotations
@@ -18,11 +18,7 @@ from mesh.world import Credential
 from xds import envoy
 from xds.memo import Memo
 from xds.resources import Part, Resource, check_consistent
-from xds.translate import clusters, gateways, listeners, routes, secrets
-from xds.translate import endpoints as assignments
-from xds.translate import inbound as workloads
-
-__all__ = ["Resources", "endpoints", "gateway", "host", "inbound", "outbound", "trust"]
+from xds.translate import clusters, endpoints, gateways, inbound, listeners, routes, secrets
 
 Resources = dict[str, list[Resource]]
 """The resources of one facet by type URL, each type in a fixed order."""
@@ -30,7 +26,7 @@ Resources = dict[str, list[Resource]]
 _NO_CREDENTIALS: Mapping[str, Credential] = {}
 
 
-def outbound(view: OutboundView, memo: Memo) -> Resources:
+def outbound_resources(view: OutboundView, memo: Memo) -> Resources:
     """What the applications behind a sidecar (or the routes of a gateway) can call."""
     return _checked(
         {
@@ -41,30 +37,30 @@ def outbound(view: OutboundView, memo: Memo) -> Resources:
     )
 
 
-def endpoints(view: EndpointsView, memo: Memo) -> Resources:
+def endpoint_resources(view: EndpointsView, memo: Memo) -> Resources:
     """Where each of those services is."""
-    return {envoy.ENDPOINTS: list(assignments.assignments(view, memo))}
+    return {envoy.ENDPOINTS: list(endpoints.assignments(view, memo))}
 
 
-def inbound(view: InboundView, memo: Memo) -> Resources:
+def inbound_resources(view: InboundView, memo: Memo) -> Resources:
     """What a workload answers for. Without capture only its clusters: its listeners are the host's."""
     return {
         envoy.CLUSTER: list(clusters.inbound_clusters(view, memo)),
-        envoy.LISTENER: list(workloads.inbound_listeners(view, memo)),
+        envoy.LISTENER: list(inbound.inbound_listeners(view, memo)),
     }
 
 
-def host(view: HostView, memo: Memo) -> Resources:
+def host_resources(view: HostView, memo: Memo) -> Resources:
     """What one machine binds. The table of its HTTP proxy is the outbound facet's."""
     return {
         envoy.LISTENER: [
-            *workloads.bound_listeners(view, memo),
+            *inbound.bound_listeners(view, memo),
             *listeners.http_proxy_listener(view, memo),
         ]
     }
 
 
-def gateway(
+def gateway_resources(
     view: GatewayView, memo: Memo, credentials: Mapping[str, Credential] = _NO_CREDENTIALS
 ) -> Resources:
     """What a gateway offers; ``credentials`` by name, all of its own namespace."""
@@ -77,7 +73,7 @@ def gateway(
     )
 
 
-def trust(roots: tuple[str, ...], memo: Memo) -> Resources:
+def trust_resources(roots: tuple[str, ...], memo: Memo) -> Resources:
     """Whom every proxy of the mesh believes: root certificates, each in PEM."""
     return {envoy.SECRET: list(secrets.trust_secrets(roots, memo))}
 

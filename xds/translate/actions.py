@@ -6,10 +6,10 @@ their share of the traffic, so that a mistake shows and disturbs nothing else (S
 
 from __future__ import annotations
 
-import base64
 import functools
 from typing import Any
 
+from mesh.kinds.http_actions import content
 from mesh.kinds.virtual_service import HTTPDirectResponse, HTTPRedirect, HTTPRetry, HTTPRewrite, HTTPRoute
 from mesh.views import Destination, Route
 from xds import envoy
@@ -132,7 +132,7 @@ def _write_direct_response(said: HTTPDirectResponse, answer: Any) -> None:
     if said.body.string is not None:
         answer.body.inline_string = said.body.string
     elif said.body.bytes is not None:
-        answer.body.inline_bytes = base64.b64decode(said.body.bytes)
+        answer.body.inline_bytes = content(said.body)
 
 
 @functools.cache

@@ -63,9 +63,9 @@ def inbound(
     return _filter(manager)
 
 
-def edge(settings: Settings, statistics: str, routes: str) -> Any:
+def edge(place: Place, statistics: str, routes: str) -> Any:
     """Requests of the outside world: nothing they say of themselves is believed."""
-    manager = _manager(_edge(), settings, statistics, chain(Place(side=Side.EDGE, settings=settings)))
+    manager = _manager(_edge(), place.settings, statistics, chain(place))
     manager.rds.route_config_name = routes
     return _filter(manager)
 

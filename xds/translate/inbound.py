@@ -146,7 +146,7 @@ def virtual_inbound(view: InboundView) -> Resource:
     no_http = [port.target for port in ports if not any(shape.depends_on_http for shape in _shapes(port))]
     listener.listener_filters.append(listener_filters.tls_inspector(except_ports=no_tls))
     listener.listener_filters.append(listener_filters.http_inspector(except_ports=no_http))
-    listener_filters.write_patience(listener, settings.protocol_detection_timeout)
+    _write_patience(listener, settings, CHAINS[view.mutual_tls, Reads.EITHER], *map(_shapes, ports))
     listener.access_log.extend(access_logs.unmatched(settings.access_log))
     return Resource.of(names.VIRTUAL_INBOUND, listener, sources=_sources(view.authorization, *ports))
 
@@ -162,9 +162,15 @@ def bound_listener(
         listener.listener_filters.append(listener_filters.tls_inspector())
     if any(shape.depends_on_http for shape in shapes):
         listener.listener_filters.append(listener_filters.http_inspector())
-    listener_filters.write_patience(listener, settings.protocol_detection_timeout)
+    _write_patience(listener, settings, shapes)
     listener.access_log.extend(access_logs.unmatched(settings.access_log))
     return Resource.of(name, listener, sources=_sources(authorization, port))
+
+
+def _write_patience(listener: Any, settings: Settings, *rows: tuple[Shape, ...]) -> None:
+    """A server that speaks first may stand behind every chain that takes plain bytes."""
+    takes_bytes = any(not shape.is_http and not shape.is_mesh for row in rows for shape in row)
+    listener_filters.write_patience(listener, settings.protocol_detection_timeout, may_go_on=takes_bytes)
 
 
 class _Chains:
@@ -238,5 +244,4 @@ def _reads(protocol: Protocol) -> Reads:
 
 def _sources(authorization: Authorization, *ports: InboundPort) -> tuple[Any, ...]:
     """The objects a listener came from, each once."""
-    policies = (policy.key for policy in (*authorization.deny, *authorization.allow))
-    return tuple(dict.fromkeys((*(key for port in ports for key in port.sources), *policies)))
+    return tuple(dict.fromkeys((*(key for port in ports for key in port.sources), *authorization.sources)))

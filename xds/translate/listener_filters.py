@@ -13,6 +13,8 @@ from xds import envoy
 _PACKAGE = "envoy.extensions.filters.listener"
 # The mark of the proxy's own traffic, which the capture rules let pass. Istio, ``TPROXY``.
 _OWN_MARK = 1337
+# Below the ten seconds after which clients commonly give up.
+_SERVER_SPEAKS = timedelta(seconds=5)
 
 
 def original_destination(interception: Interception) -> list[Any]:
@@ -33,13 +35,17 @@ def http_inspector(*, except_ports: Sequence[int] = ()) -> Any:
     return _filter("http_inspector", _message("http_inspector.v3.HttpInspector")(), except_ports)
 
 
-def write_patience(listener: Any, timeout: timedelta) -> None:
-    """How long a listener waits for a client's first bytes; afterwards it goes on without.
+def write_patience(listener: Any, timeout: timedelta, *, may_go_on: bool) -> None:
+    """How long a listener waits for a client's first bytes; afterwards it takes them for plain ones.
 
-    Zero waits for ever: Istio's default (``protocolDetectionTimeout``), because a slow client must not be
-    taken for one that lets the server speak first.
+    Zero, Istio's default (``protocolDetectionTimeout``), is for ever: a client that is slow or connects in
+    advance must not be taken for one that lets the server speak first and sent where no request belongs.
+    In Istio such a server is never heard on a port of unknown protocol (or of TCP under PERMISSIVE), unless
+    callers use mutual TLS. Unlike Istio we go on after :data:`_SERVER_SPEAKS` where that is safe
+    (``may_go_on``): plain bytes are welcome and lead to the same application as requests.
     """
-    envoy.write_duration(listener.listener_filters_timeout, timeout)
+    patience = _SERVER_SPEAKS if may_go_on and not timeout else timeout
+    envoy.write_duration(listener.listener_filters_timeout, patience)
     listener.continue_on_listener_filters_timeout = True
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from mesh.names import ObjectKey
 from mesh.proxies import Interception
 from mesh.views import (
     HostView,
@@ -94,7 +95,7 @@ def outbound_listener(settings: Settings, passthrough: Passthrough, *members: Ou
     return Resource.of(
         name,
         listener,
-        sources=tuple(m.source for m in members if isinstance(m, TcpListener) and m.source),
+        sources=tuple(dict.fromkeys(source for member in members for source in _sources(member))),
         needs=tuple(m.routes for m in members if isinstance(m, HttpListener)),
     )
 
@@ -114,6 +115,11 @@ def _has_cidr(members: tuple[OutboundListener, ...]) -> bool:
     return any(isinstance(member, TcpListener) and member.prefix_length is not None for member in members)
 
 
+def _sources(member: OutboundListener) -> tuple[ObjectKey, ...]:
+    to = member.otherwise if isinstance(member, HttpListener) else member.to
+    return to.sources if to else ()
+
+
 def _read_requests(listener: Any, settings: Settings, passthrough: Passthrough, member: HttpListener) -> None:
     requests = chain("", http_connections.outbound(settings, f"outbound_{listener.name}", member.routes))
     is_captured_wildcard = member.address == EVERYWHERE and not member.is_bound
@@ -123,18 +129,21 @@ def _read_requests(listener: Any, settings: Settings, passthrough: Passthrough, 
         requests.filter_chain_match.transport_protocol = "raw_buffer"
         requests.filter_chain_match.application_protocols.extend(_PLAIN_HTTP)
         listener.default_filter_chain.CopyFrom(
-            chain("", tcp_filters.forward(member.tcp_cluster, settings.access_log))
-            if member.tcp_cluster
+            chain("", *tcp_filters.outbound(member.otherwise, settings.access_log))
+            if member.otherwise
             else _passed_on(settings, passthrough)
         )
         listener.listener_filters.append(listener_filters.tls_inspector())
         listener.listener_filters.append(listener_filters.http_inspector())
-        listener_filters.write_patience(listener, settings.protocol_detection_timeout)
+        # At an address of its own, requests and bytes lead to one and the same service.
+        is_one_service = member.otherwise is not None and member.address != EVERYWHERE
+        patience = settings.protocol_detection_timeout
+        listener_filters.write_patience(listener, patience, may_go_on=is_one_service)
     listener.filter_chains.append(requests)
 
 
 def _forward_bytes(listener: Any, settings: Settings, member: TcpListener) -> None:
-    bytes_only = chain("", tcp_filters.forward(member.cluster, settings.access_log))
+    bytes_only = chain("", *tcp_filters.outbound(member.to, settings.access_log))
     if member.prefix_length is not None:
         block = bytes_only.filter_chain_match.prefix_ranges.add(address_prefix=member.address)
         block.prefix_len.value = member.prefix_length

@@ -16,7 +16,7 @@ from typing import Any
 from mesh.kinds.virtual_service import HTTPRetry
 from mesh.names import ObjectKey
 from mesh.views import Passthrough, RouteTable, Settings, VirtualHost
-from xds import envoy
+from xds import constraints, envoy
 from xds.memo import Memo
 from xds.names import HTTP_PROXY_ROUTES, PASSTHROUGH_CLUSTER
 from xds.resources import Resource, field
@@ -76,7 +76,7 @@ def virtual_host(host: VirtualHost, table: str, default_retries: HTTPRetry | Non
             written.stat_prefix = route.match.stat_prefix
         actions.write(route, written, default_retries=default_retries, port=port, is_tls=is_tls)
     return EncodedHost(
-        field(_VIRTUAL_HOSTS, envoy.serialised(made)),
+        field(_VIRTUAL_HOSTS, constraints.serialised(made)),
         tuple(dict.fromkeys(route.source for route in host.routes if route.source is not None)),
         "*" in host.domains,
     )
@@ -103,7 +103,7 @@ def _head(name: str) -> bytes:
     made.max_direct_response_body_size_bytes.value = _DIRECT_RESPONSE_BYTES_MAX
     # The port of a listener's table is already decided; only the HTTP proxy's table tells names apart by it.
     made.ignore_port_in_host_matching = name != HTTP_PROXY_ROUTES
-    return envoy.serialised(made)
+    return constraints.serialised(made)
 
 
 @functools.cache

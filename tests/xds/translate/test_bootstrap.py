@@ -267,11 +267,13 @@ def test_metrics_name_clusters_and_ports_in_labels_and_stay_few(tmp_path: Path) 
             inbound=view, address="127.0.7.4", http_proxy_port=port, passthrough=Passthrough.ALLOW_ANY
         )
         facets = (
-            translate.outbound(an_outbound_view(a_cluster(), tables=(table,)), memo),
-            translate.endpoints(an_endpoints_view(**{name: (an_endpoint("127.0.0.1", app.port),)}), memo),
-            translate.inbound(view, memo),
-            translate.host(host, memo),
-            translate.trust(callers.roots, memo),
+            translate.outbound_resources(an_outbound_view(a_cluster(), tables=(table,)), memo),
+            translate.endpoint_resources(
+                an_endpoints_view(**{name: (an_endpoint("127.0.0.1", app.port),)}), memo
+            ),
+            translate.inbound_resources(view, memo),
+            translate.host_resources(host, memo),
+            translate.trust_resources(callers.roots, memo),
         )
         resources = [one for facet in facets for made in facet.values() for one in made]
         with_statistics = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from mesh.views import (
 )
 from mesh.world import Credential
 from tests.support.authorization import a_policy, a_rule
+from tests.support.byte_servers import an_echo
 from tests.support.envoys import Running, application, needs_envoy, running
 from tests.support.served import MESH_HTTP, MESH_TCP, Callers, anonymous, ask, becomes, free_port, served
 from tests.support.views import (
@@ -62,9 +62,9 @@ def a_workload(view: InboundView, callers: Callers, folder: Path) -> Iterator[Ru
     """The ports of a workload at ``HERE``, as its proxy binds them without capture."""
     memo = Memo()
     facets = (
-        translate.inbound(view, memo),
-        translate.host(a_host(view), memo),
-        translate.trust(callers.roots, memo),
+        translate.inbound_resources(view, memo),
+        translate.host_resources(a_host(view), memo),
+        translate.trust_resources(callers.roots, memo),
     )
     with running(served(found_in(*facets), folder), folder) as started:
         yield started
@@ -175,28 +175,6 @@ def test_policies_decide_by_identity_method_and_path(
     assert guarded.status(**asked) == status
 
 
-@contextlib.contextmanager
-def an_echo() -> Iterator[int]:
-    """A server of one line, in plain TCP."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                with connection:
-                    connection.sendall(connection.recv(64))
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield server.getsockname()[1]
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        thread.join(timeout=5)
-
-
 def echoed(door: Door, namespace: str) -> bytes:
     context = door.callers.context("productpage", namespace, MESH_TCP)
     with (
@@ -281,9 +259,11 @@ def test_applications_reach_services_through_the_http_proxy(tmp_path: Path) -> N
     name = "outbound|9080||reviews.bookinfo.svc.cluster.local"
     with application("reviews") as app:
         facets = (
-            translate.outbound(an_outbound_view(a_cluster(), tables=(table,)), memo),
-            translate.endpoints(an_endpoints_view(**{name: (an_endpoint("127.0.0.1", app.port),)}), memo),
-            translate.host(a_host(an_inbound_view(), http_proxy_port=port), memo),
+            translate.outbound_resources(an_outbound_view(a_cluster(), tables=(table,)), memo),
+            translate.endpoint_resources(
+                an_endpoints_view(**{name: (an_endpoint("127.0.0.1", app.port),)}), memo
+            ),
+            translate.host_resources(a_host(an_inbound_view(), http_proxy_port=port), memo),
         )
         resources = [one for one in found_in(*facets) if not one.name.startswith(HERE)]
         with running(served(resources, tmp_path), tmp_path):
@@ -325,9 +305,11 @@ def test_a_gateway_shows_the_certificate_of_the_host_that_was_asked_for(tmp_path
     name = "outbound|9080||reviews.bookinfo.svc.cluster.local"
     with application("reviews") as app:
         facets = (
-            translate.outbound(an_outbound_view(a_cluster()), memo),
-            translate.endpoints(an_endpoints_view(**{name: (an_endpoint("127.0.0.1", app.port),)}), memo),
-            translate.gateway(view, memo, credentials),
+            translate.outbound_resources(an_outbound_view(a_cluster()), memo),
+            translate.endpoint_resources(
+                an_endpoints_view(**{name: (an_endpoint("127.0.0.1", app.port),)}), memo
+            ),
+            translate.gateway_resources(view, memo, credentials),
         )
         with running(served(found_in(*facets), tmp_path), tmp_path):
             for host in hosts:
@@ -340,6 +322,35 @@ def test_a_gateway_shows_the_certificate_of_the_host_that_was_asked_for(tmp_path
     assert answer.headers["server"] == "istio-envoy"
     assert "x-forwarded-client-cert" not in seen
     assert seen["x-forwarded-for"].startswith("8.8.8.8,")
+
+
+@needs_envoy
+def test_a_gateway_denies_what_a_policy_denies(tmp_path: Path) -> None:
+    memo, port = Memo(), free_port()
+    server = a_server(port, "*", "HTTP")
+    table = a_table(a_virtual_host("reviews", domains=("*",)), name=server.routes, fallback=None)
+    denied = Authorization(deny=(a_policy(a_rule(paths=["/admin", "/admin/*"])),))
+    view = GatewayView(settings=SETTINGS, servers=(server,), tables=(table,), authorization=denied)
+    name = "outbound|9080||reviews.bookinfo.svc.cluster.local"
+    with application("reviews") as app:
+        facets = (
+            translate.outbound_resources(an_outbound_view(a_cluster()), memo),
+            translate.endpoint_resources(
+                an_endpoints_view(**{name: (an_endpoint("127.0.0.1", app.port),)}), memo
+            ),
+            translate.gateway_resources(view, memo),
+        )
+        with running(served(found_in(*facets), tmp_path), tmp_path):
+            paths = ("/", "/admin", "/admin/users", "/x/../admin", "/administration")
+            answers = {path: ask(("127.0.0.1", port), path) for path in paths}
+    assert {path: answer.status for path, answer in answers.items()} == {
+        "/": 200,
+        "/admin": 403,
+        "/admin/users": 403,
+        "/x/../admin": 403,
+        "/administration": 200,
+    }
+    assert answers["/admin"].text == "RBAC: access denied"
 
 
 @needs_envoy
@@ -357,7 +368,7 @@ def test_a_certificate_in_the_gateways_files_is_renewed_without_a_restart(tmp_pa
     server = a_server(port, "a.example", secret="file-cert:site", tls=files)
     table = a_table(a_virtual_host("reviews", domains=("*",)), name=server.routes, fallback=None)
     view = GatewayView(settings=SETTINGS, servers=(server,), tables=(table,))
-    with running(served(found_in(translate.gateway(view, memo)), tmp_path), tmp_path):
+    with running(served(found_in(translate.gateway_resources(view, memo)), tmp_path), tmp_path):
         assert b"sa/old" in shown(port, "a.example")
         install("new")
         assert becomes(lambda: b"sa/new" in shown(port, "a.example"))

@@ -43,7 +43,7 @@ def names(made: Resources) -> dict[str, list[str]]:
 
 
 def test_an_outbound_facet_has_clusters_then_listeners_then_tables() -> None:
-    assert names(translate.outbound(an_outbound(), Memo())) == {
+    assert names(translate.outbound_resources(an_outbound(), Memo())) == {
         "cds": [REVIEWS, "PassthroughCluster", "BlackHoleCluster"],
         "lds": ["127.0.7.5_9080"],
         "rds": ["9080"],
@@ -56,28 +56,28 @@ def test_an_inbound_facet_has_listeners_under_capture_alone() -> None:
     bound, captured = (
         an_inbound_view(port, interception=how) for how in (Interception.NONE, Interception.REDIRECT)
     )
-    assert names(translate.inbound(captured, memo)) == {
+    assert names(translate.inbound_resources(captured, memo)) == {
         "cds": ["inbound|9080||", "InboundPassthroughCluster"],
         "lds": ["virtualInbound"],
     }
-    assert names(translate.inbound(bound, memo)) == {"cds": ["inbound|9080||"], "lds": []}
+    assert names(translate.inbound_resources(bound, memo)) == {"cds": ["inbound|9080||"], "lds": []}
     host = HostView(
         inbound=bound, address="10.0.0.7", http_proxy_port=15002, passthrough=Passthrough.ALLOW_ANY
     )
-    assert names(translate.host(host, memo)) == {"lds": ["10.0.0.7_9080", "127.0.0.1_15002"]}
+    assert names(translate.host_resources(host, memo)) == {"lds": ["10.0.0.7_9080", "127.0.0.1_15002"]}
 
 
 def test_trust_is_one_secret_and_endpoints_are_assignments() -> None:
-    assert names(translate.trust(("root",), Memo())) == {"sds": ["ROOTCA"]}
+    assert names(translate.trust_resources(("root",), Memo())) == {"sds": ["ROOTCA"]}
     view = an_endpoints_view(**{REVIEWS: (an_endpoint(),)})
-    assert names(translate.endpoints(view, Memo())) == {"eds": [REVIEWS]}
+    assert names(translate.endpoint_resources(view, Memo())) == {"eds": [REVIEWS]}
 
 
 def test_a_listener_without_its_table_is_a_bug_and_is_not_served() -> None:
     with pytest.raises(
         InconsistentError, match=r"^'127\.0\.7\.5_9080' points at '9080', which does not exist$"
     ):
-        translate.outbound(an_outbound(tables=()), Memo())
+        translate.outbound_resources(an_outbound(tables=()), Memo())
 
 
 def test_the_facets_of_one_sidecar_are_whole_together() -> None:
@@ -89,11 +89,11 @@ def test_the_facets_of_one_sidecar_are_whole_together() -> None:
     )
     tables = (a_table(), a_table(name="http_proxy"))
     facets = (
-        translate.outbound(an_outbound(tables=tables), memo),
-        translate.endpoints(an_endpoints_view(**{REVIEWS: (an_endpoint(),)}), memo),
-        translate.inbound(inbound, memo),
-        translate.host(host, memo),
-        translate.trust(("root",), memo),
+        translate.outbound_resources(an_outbound(tables=tables), memo),
+        translate.endpoint_resources(an_endpoints_view(**{REVIEWS: (an_endpoint(),)}), memo),
+        translate.inbound_resources(inbound, memo),
+        translate.host_resources(host, memo),
+        translate.trust_resources(("root",), memo),
     )
     by_type = {
         type_url: tuple(Part.of(type_url, facet.get(type_url, ())) for facet in facets)
@@ -106,23 +106,23 @@ def test_the_facets_of_one_sidecar_are_whole_together() -> None:
 
 
 def test_the_same_view_makes_the_same_bytes() -> None:
-    first, second = (translate.outbound(an_outbound(), Memo()) for _ in range(2))
+    first, second = (translate.outbound_resources(an_outbound(), Memo()) for _ in range(2))
     for type_url, resources in first.items():
         assert [one.version for one in resources] == [one.version for one in second[type_url]]
 
 
 def test_one_changed_listener_is_all_that_is_made_again() -> None:
     memo, view = Memo(), an_outbound()
-    translate.outbound(view, memo)
+    translate.outbound_resources(view, memo)
     before = memo.made.copy()
     memo.end_generation()
-    translate.outbound(replace(view, listeners=(*view.listeners, a_listener(9090))), memo)
+    translate.outbound_resources(replace(view, listeners=(*view.listeners, a_listener(9090))), memo)
     assert memo.made - before == {"outbound_listener": 1}
 
 
 def test_a_gateway_has_no_listener_without_servers() -> None:
     view = GatewayView(settings=SETTINGS, servers=(), tables=(a_table(name="http.80", fallback=None),))
-    assert names(translate.gateway(view, Memo())) == {"lds": [], "rds": ["http.80"], "sds": []}
+    assert names(translate.gateway_resources(view, Memo())) == {"lds": [], "rds": ["http.80"], "sds": []}
 
 
 @needs_envoy
@@ -137,11 +137,11 @@ def test_two_sidecars_carry_a_request_over_mutual_tls(tmp_path: Path) -> None:
         host = HostView(
             inbound=workload, address="127.0.7.6", http_proxy_port=0, passthrough=Passthrough.ALLOW_ANY
         )
-        trust = translate.trust(callers.roots, memo)
-        of_server = (translate.inbound(workload, memo), translate.host(host, memo), trust)
+        trust = translate.trust_resources(callers.roots, memo)
+        of_server = (translate.inbound_resources(workload, memo), translate.host_resources(host, memo), trust)
         reached = an_endpoint("127.0.7.6", app.port, mutual_tls=True)
         of_client = (
-            translate.outbound(
+            translate.outbound_resources(
                 an_outbound_view(
                     a_cluster(auto_mutual_tls=True),
                     tables=(a_table(),),
@@ -149,7 +149,7 @@ def test_two_sidecars_carry_a_request_over_mutual_tls(tmp_path: Path) -> None:
                 ),
                 memo,
             ),
-            translate.endpoints(an_endpoints_view(**{REVIEWS: (reached,)}), memo),
+            translate.endpoint_resources(an_endpoints_view(**{REVIEWS: (reached,)}), memo),
             trust,
         )
         with (

@@ -10,7 +10,8 @@ import pytest
 
 from mesh.kinds.gateway import Server
 from mesh.names import ObjectKey
-from mesh.views import AccessLog, GatewayServer, GatewayView
+from mesh.views import AccessLog, Authorization, GatewayServer, GatewayView
+from tests.support.authorization import a_policy, a_rule
 from tests.support.envoys import needs_envoy, refusal
 from tests.support.views import SETTINGS
 from xds import envoy
@@ -144,6 +145,16 @@ def test_a_listener_names_its_tables_and_the_object_it_came_from() -> None:
     ).values()
     assert listener.needs == ("https.443.https.edge.istio-system", "other")
     assert listener.sources == (EDGE,)
+
+
+def test_policies_stand_before_everything_else_and_are_named_as_sources() -> None:
+    guarded = Authorization(deny=(a_policy(a_rule(paths=["/admin"])),))
+    view = GatewayView(settings=SETTINGS, servers=(a_server(),), tables=(), authorization=guarded)
+    (listener,) = gateway_listeners(view, Memo())
+    (chain,) = envoy.as_dict(listener.message)["filter_chains"]
+    filters = [one["name"] for one in chain["filters"][0]["typed_config"]["http_filters"]]
+    assert filters == ["envoy.filters.http.rbac", "envoy.filters.http.fault", "envoy.filters.http.router"]
+    assert listener.sources == (EDGE, ObjectKey("AuthorizationPolicy", "bookinfo", "viewers"))
 
 
 @needs_envoy

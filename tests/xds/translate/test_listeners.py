@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from mesh.names import ObjectKey
 from mesh.proxies import Interception
-from mesh.views import AccessLog, HostView, HttpListener, OutboundView, Passthrough, TcpListener
+from mesh.views import AccessLog, Forwarding, HostView, HttpListener, OutboundView, Passthrough, TcpListener
 from tests.support.envoys import needs_envoy, refusal
 from tests.support.views import SETTINGS, an_inbound_view, an_outbound_view
 from xds import envoy
@@ -25,9 +26,10 @@ def an_http_listener(**fields: Any) -> HttpListener:
 
 
 def a_tcp_listener(**fields: Any) -> TcpListener:
-    made = TcpListener(
-        address="240.0.0.1", prefix_length=None, port=27017, cluster=MONGO, is_bound=False, source=None
-    )
+    """``cluster`` and what else belongs to its forwarding may be given as if it were the listener's."""
+    of_to = {field.name for field in dataclasses.fields(Forwarding)} & fields.keys()
+    to = replace(Forwarding(cluster=MONGO), **{name: fields.pop(name) for name in of_to})
+    made = TcpListener(address="240.0.0.1", prefix_length=None, port=27017, to=to, is_bound=False)
     return replace(made, **fields)
 
 
@@ -108,14 +110,14 @@ def test_a_client_that_waits_for_the_server_is_waited_for_as_long_as_the_mesh_sa
 
 
 def test_a_port_of_unknown_protocol_falls_back_to_its_own_service() -> None:
-    sniffing = an_http_listener(address="240.0.0.2", is_sniffing=True, tcp_cluster=MONGO)
+    sniffing = an_http_listener(address="240.0.0.2", is_sniffing=True, otherwise=Forwarding(cluster=MONGO))
     listener = literals(captured(sniffing))["240.0.0.2_9080"]
     assert leads_to(listener["default_filter_chain"]) == MONGO
 
 
 def test_a_tcp_service_has_a_listener_at_its_own_address_and_its_object_as_source() -> None:
     source = ObjectKey("ServiceEntry", "bookinfo", "mongo")
-    listener = made(captured(a_tcp_listener(source=source)))["240.0.0.1_27017"]
+    listener = made(captured(a_tcp_listener(sources=(source,))))["240.0.0.1_27017"]
     (chain,) = envoy.as_dict(listener.message)["filter_chains"]
     assert (leads_to(chain), listener.sources) == (MONGO, (source,))
 
@@ -212,7 +214,7 @@ def test_envoy_takes_every_shape_of_outbound_listener(tmp_path: Path) -> None:
         a_tcp_listener(),
         a_tcp_listener(address="10.0.0.0", prefix_length=8, port=9080),
         a_tcp_listener(address="10.0.0.0", prefix_length=8, port=9090),
-        an_http_listener(address="240.0.0.2", is_sniffing=True, tcp_cluster=MONGO),
+        an_http_listener(address="240.0.0.2", is_sniffing=True, otherwise=Forwarding(cluster=MONGO)),
         settings=settings,
         interception=Interception.TPROXY,
     )

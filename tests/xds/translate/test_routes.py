@@ -15,7 +15,7 @@ from tests.support.views import (
     spelled_anew,
 )
 from xds import envoy
-from xds.memo import Memo
+from xds.memo import Broken, Memo
 from xds.resources import Resource
 from xds.translate import routes
 
@@ -178,4 +178,23 @@ def test_one_virtual_host_that_cannot_be_made_leaves_the_others_alone() -> None:
     (table,) = routes.route_tables((a_table(a_virtual_host("reviews"), broken),), SETTINGS, memo)
     names = [host.name for host in table.message.virtual_hosts]
     assert names == ["reviews.bookinfo.svc.cluster.local:9080", "allow_any"]
-    assert list(memo.broken) == ["9080/ratings.bookinfo.svc.cluster.local:9080"]
+    assert [broken.resource for broken in memo.broken] == ["9080/ratings.bookinfo.svc.cluster.local:9080"]
+
+
+def test_a_virtual_host_that_envoy_would_refuse_is_not_sent_and_said_to_be_broken() -> None:
+    """Else Envoy refuses the whole response, and everybody's new routes with it."""
+    memo = Memo()
+    sound = a_virtual_host("ratings", a_route(redirect={"uri": "/new"}))
+    broken = a_virtual_host("ratings", a_route(redirect={"uri": "/new\nline"}))
+    for host in (sound, broken):
+        (table,) = routes.route_tables((a_table(a_virtual_host("reviews"), host),), SETTINGS, memo)
+        ratings = table.message.virtual_hosts[1]
+        assert (ratings.name, ratings.routes[0].redirect.path_redirect) == (sound.name, "/new")
+    assert memo.broken == (
+        Broken(
+            "9080/ratings.bookinfo.svc.cluster.local:9080",
+            "virtual_host",
+            "ConstraintError: Envoy would refuse VirtualHost: "
+            "routes[0].redirect.path_redirect: must be a header value",
+        ),
+    )

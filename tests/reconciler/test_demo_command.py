@@ -1,0 +1,105 @@
+"""``meshwright demo``: where its answers go, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mesh.clock import Clock
+from mesh.errors import Misconfigured
+from reconciler.cli import main
+from reconciler.demo import envoy, places, run
+from reconciler.demo.report import Report, StepReport
+from reconciler.demo.stage import stage
+from tests.support.clock import FakeClock
+
+HELD = StepReport(
+    name="reviews 90/10", commit="3f2a91c", push_to_ack_ms=48, expected="v1", observed="v1 12 of 12", ok=True
+)
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command, over a demo that has only one step."""
+
+    def call(*arguments: str, ok: bool = True) -> Result:
+        step = (
+            HELD if ok else StepReport(**{name: getattr(HELD, name) for name in HELD.__slots__} | {"ok": ok})
+        )
+
+        async def played(_: Path | None, clock: Clock, audience: run.Audience, *, is_once: bool) -> Report:
+            audience.progress("starting the control plane")
+            audience.row(step)
+            return Report(envoy="1.40.0", proxies=7, steps=(step,))
+
+        monkeypatch.setattr(run, "demo", played)
+        return CliRunner().invoke(main, ["demo", *arguments])
+
+    return call
+
+
+def test_json_is_all_that_is_on_stdout(demo: Callable[..., Result]) -> None:
+    result = demo("--once", "--output", "json")
+
+    assert json.loads(result.stdout)["steps"][0]["name"] == "reviews 90/10"
+    assert result.stderr == "starting the control plane\n"
+    assert result.exit_code == 0
+
+
+def test_text_is_a_table_that_grows(demo: Callable[..., Result]) -> None:
+    lines = demo("--once").stdout.splitlines()
+
+    assert [line.split()[0] for line in lines] == ["commit", "-------", "3f2a91c"]
+
+
+def test_a_step_that_did_not_hold_is_the_exit_code(demo: Callable[..., Result]) -> None:
+    assert demo("--once", ok=False).exit_code == 1
+
+
+def test_a_machine_without_envoy_is_told_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MESHWRIGHT_ENVOY", raising=False)
+    monkeypatch.setattr(envoy, "_IN_CLONE", tmp_path / "nowhere")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(Misconfigured, match=r"^no Envoy on this machine$") as caught:
+        envoy.find()
+
+    assert caught.value.hint == "run 'make demo', which brings one, or name one in MESHWRIGHT_ENVOY"
+
+
+def test_a_named_envoy_that_is_none_is_not_replaced_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHWRIGHT_ENVOY", "/nowhere/envoy")
+
+    with pytest.raises(Misconfigured, match=r"^MESHWRIGHT_ENVOY names '/nowhere/envoy', which is not a prog"):
+        envoy.find()
+
+
+def test_a_state_folder_too_deep_for_a_socket_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHWRIGHT_ENVOY", "/bin/true")
+
+    async def enter() -> None:
+        async with stage(tmp_path / ("deep" * 30), FakeClock(), print):
+            pass
+
+    with pytest.raises(Misconfigured, match=r"is too long for a unix socket in it$") as caught:
+        asyncio.run(enter())
+
+    assert caught.value.hint == "choose a shorter --state"
+
+
+def test_a_machine_without_a_free_place_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_claim", lambda _: None)
+
+    with pytest.raises(Exception, match=r"^none of 40 places on the loopback network is free$"):
+        places.find({})
