@@ -55,7 +55,7 @@ class Import:
         return cls(own if namespace == "." else namespace, resolve(host, own), excludes)
 
     def concerns(self, owner: str, host: str) -> bool:
-        """Imports take what overlaps with them, exclusions what they cover. Istio, ``SelectVirtualServices``."""
+        """Imports take what overlaps with them, exclusions what they cover (Istio's two tests)."""
         if self.namespace not in ("*", owner):
             return False
         return host_covers(self.host, host) if self.excludes else host_matches(self.host, host)

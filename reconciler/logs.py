@@ -32,7 +32,8 @@ class KeysAndValues(logging.Formatter):
 
 def _value(value: object) -> str:
     text = str(value)
-    return repr(text) if not text or any(letter.isspace() or letter == '"' for letter in text) else text
+    is_plain = text and all(letter.isprintable() and letter not in ' "' for letter in text)
+    return text if is_plain else repr(text)
 
 
 def set_up(level: str = "INFO", stream: TextIO | None = None) -> None:

@@ -131,7 +131,7 @@ class Reader:
         read = [self._read(file, owner(file.path, units)) for file in files if is_ours(file.path)]
         mesh = _the_mesh((taken[0] for file in read for taken in file.documents), units)
         paths = self._paths(mesh)
-        found = _Found(problems=list(passed_over))
+        found = _Found(problems=[problem for problem in passed_over if _concerns(problem, paths)])
         for file in read:
             if paths.selects(file.path):
                 found.problems += file.problems
@@ -139,9 +139,12 @@ class Reader:
                     _take(document, made, problems, found, mesh)
         config = self._build(found)
         reading = _reading(config, found, sum(len(file.documents) for file in read))
-        self._config = reading.config
         self._size = reading.documents
         return reading
+
+    def keep(self, reading: Reading) -> None:
+        """This one is served: the next share with it what did not change, whatever is tried meanwhile."""
+        self._config = reading.config
 
     def forget(self) -> None:
         """Drop what old versions left behind, once it is much. Call it between readings."""
@@ -212,6 +215,12 @@ def _take(
         found.places[made.key] = place
         if has_errors(problems):
             found.broken.add(made.key)
+
+
+def _concerns(problem: Problem, paths: Paths) -> bool:
+    """A file has to be chosen; of a folder, or what may be one, no more is known than that it is left out."""
+    path = problem.where.file
+    return paths.selects(path) if is_ours(path) else not paths.excludes(path)
 
 
 def is_ours(path: str) -> bool:

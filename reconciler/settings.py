@@ -60,7 +60,7 @@ def read_credentials(directory: Path | None) -> Credentials:
     for folder in sorted(directory.glob("*/*")):
         namespace, name = folder.parent.name, folder.name
         if folder.is_dir() and _NAME.fullmatch(namespace) and _NAME.fullmatch(name):
-            found.setdefault(namespace, {})[f"kubernetes://{name}"] = _pair(folder)
+            found.setdefault(namespace, {})[name] = _pair(folder)
     return found
 
 

@@ -21,6 +21,7 @@ from xds.fleet import Fleet
 from xds.member import Member
 from xds.resources import Resource
 from xds.server import Connection
+from xds.session import Sync, TypeStatus
 
 
 def status(cycle: CycleStatus, fleet: Fleet, worlds: Worlds) -> dict[str, Any]:
@@ -114,8 +115,7 @@ def proxies(connections: Iterable[Connection], fleet: Fleet) -> dict[str, Any]:
                 "role": str(proxy.role),
                 "address": proxy.address,
                 "types": {
-                    envoy.SHORT_NAMES[one.type_url]: {"sync": str(one.sync), "message": one.message}
-                    for one in connection.types
+                    envoy.SHORT_NAMES[one.type_url]: _standing(one, member) for one in connection.types
                 },
                 "facets": [_facet_name(facet) for facet in member.facets],
                 "revision": fleet.progress.revision if fleet.progress and member.is_live else "",
@@ -125,6 +125,15 @@ def proxies(connections: Iterable[Connection], fleet: Fleet) -> dict[str, Any]:
             }
         )
     return {"proxies": sorted(rows, key=lambda row: str(row["name"]))}
+
+
+def _standing(one: TypeStatus, member: Member) -> dict[str, str]:
+    """A refusal counts until it is settled, also once its bytes are in quarantine and all others are held."""
+    refused = {name: it for (type_url, name), it in member.refusals.items() if type_url == one.type_url}
+    if not refused:
+        return {"sync": str(one.sync), "message": one.message}
+    message = "; ".join(f"{name}: {refusal.message}" for name, refusal in sorted(refused.items()))
+    return {"sync": str(Sync.NACK), "message": message}
 
 
 def _facet_name(facet: object) -> str:

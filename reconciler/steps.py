@@ -29,10 +29,9 @@ from reconciler.units import Choice, R
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Made_co = TypeVar("Made_co", covariant=True)
 
 
-class Reader(Protocol[Made_co]):
+class Reader(Protocol[R]):
     """Makes configuration of files.
 
     The files come in the order in which they count: of two that define one object, the first keeps
@@ -42,7 +41,11 @@ class Reader(Protocol[Made_co]):
 
     def __call__(
         self, files: Sequence[File], *, passed_over: tuple[Problem, ...], tenancy: tuple[str, ...]
-    ) -> Made_co: ...
+    ) -> R: ...
+
+    def keep(self, reading: R, /) -> None:
+        """This one is served from now on: others may share with it what is equal."""
+        ...
 
     def forget(self) -> None:
         """Nothing older than the last turn will be asked for again."""
@@ -73,6 +76,7 @@ class Desk(Generic[R]):
         self.publish = publish
         self.check = check
         self.git = Git(folder=folder, remote=remote, time_limit=fetch_limit)
+        self.keep = reader.keep
         self.forget = reader.forget
         self._reader = reader
         self._clone: Clone | None = None
@@ -169,6 +173,7 @@ async def publish(desk: Desk[R], turn: Turn[R]) -> Turn[R]:
     """Hand it on. Only then has the commit gone all the way."""
     if turn.accepted is None:
         return turn
+    desk.keep(turn.accepted.reading)
     desk.publish(turn.accepted)
     judged = turn.verdict.revision if turn.verdict else turn.judged
     return replace(turn, serving=turn.accepted, judged=judged)

@@ -12,9 +12,8 @@ import yaml
 from mesh.documents import parse_file
 from mesh.kinds import KINDS, KindRow
 from mesh.kinds.objects import read_object
-from mesh.kinds.shape import fields, inner
 from tests.support.documents import problems_of
-from tests.support.kind_tables import SUPPORTED_VALUES, choices, field_table, page_of
+from tests.support.kind_tables import SUPPORTED_VALUES, all_choices, field_table, page_of
 from tests.support.marked import marked, put
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "kinds"
@@ -82,14 +81,3 @@ def test_a_value_that_a_page_calls_refused_is_refused_and_no_other(field: tuple[
     }
 
     assert refused == set(all_choices(row, path)) - set(SUPPORTED_VALUES[field])
-
-
-def all_choices(row: KindRow, path: str) -> tuple[str, ...]:
-    """Every value that the model knows for a field."""
-    model = row.model
-    *above, last = path.split(".")
-    for name in above:
-        below = inner(fields(model)[name][1])
-        assert below is not None
-        model = below
-    return choices(fields(model)[last][1])

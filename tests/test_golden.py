@@ -57,6 +57,6 @@ def test_an_update_writes_what_came_out_and_nothing_else(
 
 
 def test_yaml_is_for_people() -> None:
-    assert golden.as_yaml({"b": ["x", {"c": "two\nlines\n"}], "a": "yes"}) == (
-        "b:\n  - x\n  - c: |\n      two\n      lines\na: 'yes'\n"
+    assert golden.as_yaml({"b": ["x", {"c": "two\nlines\n"}], "a": "yes", "name": "n"}) == (
+        "name: n\na: 'yes'\nb:\n  - x\n  - c: |\n      two\n      lines\n"
     )

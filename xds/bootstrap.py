@@ -109,7 +109,17 @@ def _dynamic_resources() -> dict[str, Any]:
             "transport_api_version": "V3",
             # A node is 61 kB of extension names.
             "set_node_on_first_message_only": True,
-            "grpc_services": [{"envoy_grpc": {"cluster_name": _CONTROL_PLANE}}],
+            "grpc_services": [
+                {
+                    "envoy_grpc": {
+                        "cluster_name": _CONTROL_PLANE,
+                        # Envoy doubles its pauses up to 30 s and begins anew only after a *response*. Who
+                        # comes back and lacks nothing gets none, so pauses would grow from one restart of
+                        # the control plane to the next.
+                        "retry_policy": {"retry_back_off": {"base_interval": "0.5s", "max_interval": "5s"}},
+                    }
+                }
+            ],
         },
     }
 

@@ -41,7 +41,7 @@ class Memo(Recall):
         super().__init__()
         self._last: LastMade = {}
         self._owner = ""
-        self._broken: dict[tuple[str, str], Broken] = {}
+        self._broken: dict[tuple[str, Callable[..., Any], str], Broken] = {}
 
     @property
     def broken(self) -> tuple[Broken, ...]:
@@ -63,20 +63,20 @@ class Memo(Recall):
 
         When making it raises, yields the last one made under that name, or nothing if there was none.
         """
+        # A cluster and its endpoints have one name: only with its maker does a name say which resource.
         key = function, name
+        place = self._owner, function, name
         try:
             made = self.get(function, *arguments)
         except Exception as error:
-            if (self._owner, name) not in self._broken:
+            if place not in self._broken:
                 log.exception("resource broken", extra={"resource": name, "function": function.__name__})
-            self._broken[self._owner, name] = Broken(
-                name, function.__name__, f"{type(error).__name__}: {error}"
-            )
+            self._broken[place] = Broken(name, function.__name__, f"{type(error).__name__}: {error}")
             if key in self._last:
                 yield self._last[key]
             return
         if self._broken:
-            self._broken.pop((self._owner, name), None)
+            self._broken.pop(place, None)
         self._last.pop(key, None)  # the order is that of the last success
         self._last[key] = made
         yield made

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from mesh.kinds.header_rules import lines
 from mesh.kinds.http_match import HTTPMatchRequest
 from mesh.kinds.kind import Kind, Text, Unsigned
-from mesh.kinds.rules import lines, one_of, port, regex, regex_groups, said, wrong
+from mesh.kinds.rules import one_of, port, regex, regex_groups, said, wrong
 from mesh.places import Place
 from mesh.problems import Problem
 

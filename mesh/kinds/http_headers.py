@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mesh.kinds.header_rules import header_edit_name, header_value
 from mesh.kinds.kind import NOTHING, Kind, StringMap, Texts
-from mesh.kinds.rules import below, each, header_edit_name, header_value, wrong
+from mesh.kinds.rules import below, each, wrong
 from mesh.places import Place
 from mesh.problems import Problem
 

@@ -7,9 +7,10 @@ from typing import Final
 
 from mesh.kinds import matches
 from mesh.kinds.frozen import FrozenMap
+from mesh.kinds.header_rules import header_match_name
 from mesh.kinds.kind import NOTHING, Flag, Kind, StringMap, Text, Texts, Unsigned
 from mesh.kinds.matches import StringMatch
-from mesh.kinds.rules import below, dns_label, domain, each, header_match_name, label_pairs, port, wrong
+from mesh.kinds.rules import below, dns_label, domain, each, label_pairs, port, wrong
 from mesh.places import Place
 from mesh.problems import Problem
 

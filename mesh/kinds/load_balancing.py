@@ -8,8 +8,9 @@ from math import isqrt
 from typing import Literal
 
 from mesh.kinds.frozen import FrozenMap
+from mesh.kinds.header_rules import header_name, lines
 from mesh.kinds.kind import Duration, Flag, Kind, Real, Text, Texts, Unsigned, Unsigned64
-from mesh.kinds.rules import deprecated, durations, header_name, lines, one_of, said, wrong
+from mesh.kinds.rules import deprecated, durations, one_of, said, wrong
 from mesh.places import Place
 from mesh.problems import Problem
 

@@ -60,7 +60,11 @@ class Paths(Kind):
 
     def selects(self, path: str) -> bool:
         included = not self.include or any(glob(pattern).fullmatch(path) for pattern in self.include)
-        return included and not any(glob(pattern).fullmatch(path) for pattern in self.exclude)
+        return included and not self.excludes(path)
+
+    def excludes(self, path: str) -> bool:
+        """Whether nothing at or below this path can belong to the mesh."""
+        return any(glob(pattern).fullmatch(path) for pattern in self.exclude)
 
 
 @cache

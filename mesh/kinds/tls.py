@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from mesh.kinds.header_rules import lines
 from mesh.kinds.kind import Flag, Kind, Text, Texts
-from mesh.kinds.rules import lines, wrong
+from mesh.kinds.rules import wrong
 from mesh.places import Place
 from mesh.problems import Problem
 

@@ -22,6 +22,9 @@ from tests.support.live_meshes import (
 
 pytestmark = pytest.mark.envoy
 
+# What an Envoy may receive of HTTP/2's own while a test runs; a route table is several times as long.
+PINGS = 150
+
 MORE = """\
   - port: {{number: {port}, name: more, protocol: HTTP}}
     bind: 127.0.0.1
@@ -59,7 +62,7 @@ async def test_what_one_proxy_refuses_is_named_with_its_line_and_everything_else
     assert refusal["resource"] == f"127.0.0.1_{taken}"
     assert "Address already in use" in refusal["message"]
     assert [(source["file"], source["line"], source["object"]) for source in refusal["sources"]] == [
-        ("gateway.yaml", 1, "Gateway istio-system/door")
+        ("gateway.yaml", 1, "Gateway/istio-system/door")
     ]
     # The good ones of the same response, and what others were sent.
     await mesh.answers("beside a refusal")
@@ -67,7 +70,7 @@ async def test_what_one_proxy_refuses_is_named_with_its_line_and_everything_else
     assert (await mesh.visit())[0] == "200"
     said = await status_text(mesh)
     assert f"refused     proxy ingress.istio-system refused lds 127.0.0.1_{taken} at " in said.out
-    assert "            from gateway.yaml:1 Gateway istio-system/door\n" in said.out
+    assert "            from gateway.yaml:1 Gateway/istio-system/door\n" in said.out
     proxies = await meshwright("proxies", "--state", mesh.daemon.state)
     (row,) = [line for line in proxies.out.splitlines() if line.startswith("ingress.istio-system ")]
     assert row.split()[1:6] == ["SYNCED", "SYNCED", "NACK", "SYNCED", "SYNCED"]
@@ -118,11 +121,11 @@ async def test_a_broken_unit_is_held_while_another_lives(mesh: LiveMesh) -> None
             "code": "MW0001",
             "severity": "error",
             "file": "shop/routes.yaml",
-            "line": 7,
+            "line": 6,
             "path": "",
             "object": "",
             "message": "not readable as YAML: did not find expected key",
-            "hint": shop["problems"][0]["hint"],
+            "hint": "",
         }
     ]
     assert units["bank"]["held_since"] is None
@@ -133,7 +136,7 @@ async def test_a_broken_unit_is_held_while_another_lives(mesh: LiveMesh) -> None
         f"mesh  {broken.commit[:7]}  {broken.commit[:7]}",
         f"bank  {broken.commit[:7]}  {broken.commit[:7]}",
         f"shop  {broken.commit[:7]}  {good.commit[:7]}   held since {shop['held_since']}",
-        "  shop/routes.yaml:7: error MW0001: not readable as YAML: did not find expected key",
+        "  shop/routes.yaml:6: error MW0001: not readable as YAML: did not find expected key",
     ]
 
     await mesh.push_live({"shop/routes.yaml": routes("fixed")})
@@ -173,7 +176,7 @@ async def test_a_change_in_one_namespace_is_not_sent_to_proxies_of_others(mesh: 
         "rds": 1
     }
     assert await mesh.updates() == before
-    told = {name for name in EVERYBODY if await mesh.received_bytes(name) != received[name]}
+    told = {name for name in EVERYBODY if await mesh.received_bytes(name) - received[name] > PINGS}
     assert told == {LEDGER_1}
 
 

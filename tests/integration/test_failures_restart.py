@@ -65,10 +65,10 @@ async def test_a_proxy_that_starts_while_nobody_serves_is_not_ready_until_somebo
     await mesh.end_proxy(FRONT)
     await mesh.machines[FRONT].start_proxy()
 
-    async def is_initialising() -> bool:
-        return await mesh.admin(FRONT, "/ready") == "INITIALIZING\n"
+    async def is_waiting() -> bool:
+        return await mesh.admin(FRONT, "/ready") == "PRE_INITIALIZING\n"
 
-    await until("Envoy to wait for its configuration", is_initialising)
+    await until("Envoy to wait for its configuration", is_waiting)
     assert await mesh.readiness(FRONT, limit_s=1) == 0
     await mesh.daemon.start()
     await mesh.until_connected()

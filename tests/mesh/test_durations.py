@@ -43,7 +43,8 @@ def test_the_spellings_of_go_are_understood(text: str, expected: timedelta) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-", ".", "1", "s", ".s", "1h-3m", "--1s", "1d", "1 s", " 1s", "1s ", "1s1", "1,5s", "١s", "1e3s"]
+    "text",
+    ["", "-", ".", "1", "s", ".s", "1h-3m", "--1s", "1d", "1 s", " 1s", "1s ", "1s1", "1,5s", "١s", "1e3s"],
 )
 def test_what_is_no_duration_is_said_to_be_none(text: str) -> None:
     with pytest.raises(ValueError) as error:

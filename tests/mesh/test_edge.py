@@ -53,7 +53,9 @@ def tables(*documents: str, **proxy: Any) -> dict[str, dict[str, list[str]]]:
 
 
 def bound(host: str, to: str = "reviews", **spec: Any) -> str:
-    return a_virtual_service(host, to, **{"name": f"{host}-{to}".replace("*", "any"), "gateways": ["edge"], **spec})
+    return a_virtual_service(
+        host, to, **{"name": f"{host}-{to}".replace("*", "any"), "gateways": ["edge"], **spec}
+    )
 
 
 SERVICES = a_service("reviews"), a_service("ratings")
@@ -136,7 +138,9 @@ def test_of_two_secure_servers_that_share_a_host_the_first_stays() -> None:
     """Envoy would refuse the whole listener, and with it the hosts of everybody."""
     config = a_config(
         a_gateway(secure("a.example.com", "b.example.com"), name="one"),
-        a_gateway(secure("b.example.com", "c.example.com"), secure("d.example.com", name="other"), name="two"),
+        a_gateway(
+            secure("b.example.com", "c.example.com"), secure("d.example.com", name="other"), name="two"
+        ),
     )
 
     assert [one.sni_hosts for one in servers(*config.of("Gateway"))] == [

@@ -42,7 +42,9 @@ def test_of_two_services_on_one_workload_port_the_first_names_it() -> None:
 def test_mutual_tls_is_by_the_workloads_own_port() -> None:
     strict = document("PeerAuthentication", "default", ROOT, mtls={"mode": "STRICT"})
     ports = {8080: {"mode": "PERMISSIVE"}}
-    own = document("PeerAuthentication", "own", mtls={"mode": "UNSET"}, portLevelMtls=ports, **of_app("reviews"))
+    own = document(
+        "PeerAuthentication", "own", mtls={"mode": "UNSET"}, portLevelMtls=ports, **of_app("reviews")
+    )
     found = view(
         a_service("reviews", ports=[a_port(80, targetPort=8080), a_port(9080)]),
         a_workload("reviews"),

@@ -45,12 +45,20 @@ def hashing(key: str) -> str:
             "spec.http[0].headers.request.set.x: control characters are not allowed here: 'a\\nb'",
         ),
         (
+            http("headers: {request: {set: {x: '%FOO%'}}}, " + A_ROUTE),
+            "spec.http[0].headers.request.set.x: Envoy has no operator '%FOO%'",
+        ),
+        (
+            http("headers: {request: {set: {x: '100%% %REQ%'}}}, " + A_ROUTE),
+            "spec.http[0].headers.request.set.x: '%REQ%' needs an argument: '%REQ(...)%'",
+        ),
+        (
             http('headers: {response: {remove: ["x y"]}}, ' + A_ROUTE),
             "spec.http[0].headers.response.remove[0]: not the name of a header: 'x y'",
         ),
         (
             http("match: [{queryParams: {'': {exact: a}}}], " + A_ROUTE),
-            "spec.http[0].match[0].queryParams.: expected the name of a parameter, of 1 to 1024 bytes",
+            'spec.http[0].match[0].queryParams[""]: expected the name of a parameter, of 1 to 1024 bytes',
         ),
         (
             http("route: [" + ", ".join(["{destination: {host: a}, weight: 2147483647}"] * 3) + "]"),
@@ -66,8 +74,10 @@ def hashing(key: str) -> str:
         ),
         (
             http("rewrite: {uriRegexRewrite: {match: '/a', rewrite: '/\\x'}}, " + A_ROUTE),
-            "spec.http[0].rewrite.uriRegexRewrite.rewrite: "
-            "expected a digit or a backslash after each backslash, found '/\\\\x'",
+            (
+                "spec.http[0].rewrite.uriRegexRewrite.rewrite: "
+                "expected a digit or a backslash after each backslash, found '/\\\\x'"
+            ),
         ),
     ],
 )
@@ -96,23 +106,31 @@ def test_a_virtual_service_says_nothing_that_envoy_cannot_be_told(spec: str, exp
         ),
         (
             hashing("httpCookie: {name: c, attributes: [{name: ''}]}"),
-            "loadBalancer.consistentHash.httpCookie.attributes[0].name: "
-            "expected the name of an attribute, found nothing",
+            (
+                "loadBalancer.consistentHash.httpCookie.attributes[0].name: "
+                "expected the name of an attribute, found nothing"
+            ),
         ),
         (
             hashing("httpQueryParameterName: ''"),
-            "loadBalancer.consistentHash.httpQueryParameterName: "
-            "expected the name of a parameter, found nothing",
+            (
+                "loadBalancer.consistentHash.httpQueryParameterName: "
+                "expected the name of a parameter, found nothing"
+            ),
         ),
         (
             hashing("useSourceIp: true, ringHash: {minimumRingSize: 8388609}"),
-            "loadBalancer.consistentHash.ringHash.minimumRingSize: "
-            "expected a size of at most 8388608, found 8388609",
+            (
+                "loadBalancer.consistentHash.ringHash.minimumRingSize: "
+                "expected a size of at most 8388608, found 8388609"
+            ),
         ),
         (
             hashing("useSourceIp: true, maglev: {tableSize: 5000012}"),
-            "loadBalancer.consistentHash.maglev.tableSize: "
-            "expected a prime number below 5000011, found 5000012",
+            (
+                "loadBalancer.consistentHash.maglev.tableSize: "
+                "expected a prime number below 5000011, found 5000012"
+            ),
         ),
         (
             f"host: a\ntrafficPolicy: {{tls: {{mode: SIMPLE, sni: {'x' * 256}}}}}",

@@ -99,7 +99,8 @@ def test_a_client_of_the_same_namespace_may_use_the_bare_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["api.example.com", "*.bookinfo.svc.cluster.local", "svc.cluster.local", "a.b.c.svc.cluster.local"]
+    "host",
+    ["api.example.com", "*.bookinfo.svc.cluster.local", "svc.cluster.local", "a.b.c.svc.cluster.local"],
 )
 def test_only_services_of_the_cluster_have_short_forms(host: str) -> None:
     assert short_forms(host, "bookinfo") == ()

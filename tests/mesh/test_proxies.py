@@ -11,9 +11,7 @@ NAMES = st.from_regex(r"[a-z]([a-z0-9.-]{0,8}[a-z0-9])?", fullmatch=True)
 NAMESPACES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 
 
-@given(
-    role=st.sampled_from(Role), address=st.ip_addresses().map(str), name=NAMES, namespace=NAMESPACES
-)
+@given(role=st.sampled_from(Role), address=st.ip_addresses().map(str), name=NAMES, namespace=NAMESPACES)
 def test_a_node_id_is_read_as_it_is_written(role: Role, address: str, name: str, namespace: str) -> None:
     node = NodeId(role=role, address=address, name=name, namespace=namespace, domain="cluster.local")
 

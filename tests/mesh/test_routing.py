@@ -240,7 +240,9 @@ def test_a_host_is_called_by_its_names_and_addresses() -> None:
         "240.0.0.1",
         "[2001:db8::1]",
     )
-    assert service_host(service, port, None, None, "", "cluster.local", False).domains[1] == "reviews.bookinfo"
+    assert (
+        service_host(service, port, None, None, "", "cluster.local", False).domains[1] == "reviews.bookinfo"
+    )
 
 
 def test_at_the_http_proxy_names_carry_their_port_which_80_may_leave_out() -> None:
@@ -275,5 +277,3 @@ def test_the_first_of_two_virtual_hosts_keeps_a_domain() -> None:
 
     assert [(one.name, one.domains) for one in found] == [("a", ("x", "y")), ("b", ("z",)), ("c", ("c",))]
     assert found[-1] is untouched
-
-

@@ -29,12 +29,16 @@ def outbound(scope: Scope, world: World, app: str = "reviews", namespace: str = 
 def test_proxies_of_one_namespace_share_what_they_can_call() -> None:
     scope, world = Scope(), a_world(*TWO)
 
-    assert scope.facets(world, a_proxy("reviews")).outbound == scope.facets(world, a_proxy("ratings")).outbound
+    assert (
+        scope.facets(world, a_proxy("reviews")).outbound == scope.facets(world, a_proxy("ratings")).outbound
+    )
     assert outbound(scope, world, "reviews") is outbound(scope, world, "ratings")
 
 
 def test_proxies_are_told_apart_by_labels_that_some_virtual_service_asks_for() -> None:
-    http = [{"match": [{"sourceLabels": {"app": "ratings"}}], "route": [{"destination": {"host": "ratings"}}]}]
+    http = [
+        {"match": [{"sourceLabels": {"app": "ratings"}}], "route": [{"destination": {"host": "ratings"}}]}
+    ]
     scope, world = Scope(), a_world(*TWO, a_virtual_service("reviews", http=http))
 
     reviews, ratings = (scope.facets(world, a_proxy(app)).outbound for app in ("reviews", "ratings"))
@@ -44,7 +48,9 @@ def test_proxies_are_told_apart_by_labels_that_some_virtual_service_asks_for() -
 
 
 def test_a_sidecar_that_selects_one_workload_gives_it_a_facet_of_its_own() -> None:
-    own = document("Sidecar", "own", egress=[{"hosts": ["~/*"]}], workloadSelector={"labels": {"app": "ratings"}})
+    own = document(
+        "Sidecar", "own", egress=[{"hosts": ["~/*"]}], workloadSelector={"labels": {"app": "ratings"}}
+    )
     scope, world = Scope(), a_world(*TWO, own)
 
     assert len(outbound(scope, world, "reviews").clusters) == 2
@@ -110,7 +116,9 @@ def test_a_change_to_one_service_leaves_the_parts_of_the_others() -> None:
     )
     after = outbound(scope, meshes.world(*TWO, rule))
 
-    same = {one.service.host: one is other for one, other in zip(before.clusters, after.clusters, strict=True)}
+    same = {
+        one.service.host: one is other for one, other in zip(before.clusters, after.clusters, strict=True)
+    }
     assert same == {
         "ratings.bookinfo.svc.cluster.local": False,
         "reviews.bookinfo.svc.cluster.local": True,

@@ -44,9 +44,7 @@ WORKLOAD = peers("reviews", "PERMISSIVE", **of_app("reviews"))
         ([peers("scoped", "STRICT", ROOT, **of_app("reviews"))], "PERMISSIVE"),
     ],
 )
-def test_the_workload_comes_before_the_namespace_before_the_mesh(
-    documents: list[str], expected: str
-) -> None:
+def test_the_workload_comes_before_the_namespace_before_the_mesh(documents: list[str], expected: str) -> None:
     assert demanded(*documents).mode == expected
 
 

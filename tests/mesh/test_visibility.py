@@ -63,9 +63,7 @@ EARLY = a_sidecar("./*", name="zzz", created="2024-01-01T00:00:00Z", **of_app("r
         ([a_sidecar("./*", name="scoped", namespace=ROOT, **of_app("reviews"))], None),
     ],
 )
-def test_labels_come_before_the_namespace_before_the_root(
-    documents: list[str], expected: str | None
-) -> None:
+def test_labels_come_before_the_namespace_before_the_root(documents: list[str], expected: str | None) -> None:
     found = sidecar_for(a_config(*documents), "bookinfo", labels({"app": "reviews"}))
 
     assert (found.key.name if found else None) == expected

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import Misconfigured
 from mesh.names import ObjectKey
+from mesh.problems import Problem, Where
 from reconciler import render
 from reconciler.reading import Reader, Reading, TextFile, check_folder, is_ours
 from tests.support.documents import written
@@ -140,8 +141,10 @@ def test_unchanged_documents_are_the_same_objects_in_the_next_reading(
         return "---\n".join(written("ServiceEntry", f"hosts: [{n}.com]\nresolution: DNS", n) for n in names)
 
     reader = Reader()
-    old = read({"a.yaml": text(before)}, reader).config
+    first = read({"a.yaml": text(before)}, reader)
+    reader.keep(first)
     reader.forget()
+    old = first.config
     new = read({"b.yaml": "\n" * blank + text(after)}, reader).config
 
     for name in set(before) & set(after):
@@ -237,3 +240,43 @@ def test_a_folder_without_documents_is_an_error(tmp_path: Path) -> None:
         ".: error MW0010: no document of a mesh in this folder",
         "mesh.yaml: info MW0008: no Mesh document: the defaults are used",
     ]
+
+
+def test_what_is_tried_and_not_served_takes_no_object_away_from_what_is() -> None:
+    """A broken version of a file came in between; what did not change in it is still the same object."""
+
+    def text(spec: str) -> str:
+        return written("ServiceEntry", spec, "a") + "---\n" + written("ServiceEntry", SOUND_ENTRY, "b")
+
+    reader, key = Reader(), ObjectKey("ServiceEntry", "bookinfo", "a")
+    served = read({"a.yaml": text(SOUND_ENTRY)}, reader)
+    reader.keep(served)
+    tried = read({"a.yaml": text("hosts: 5")}, reader)
+    again = read({"a.yaml": "# once more\n" + text(SOUND_ENTRY)}, reader)
+
+    assert tried.config.get(key) is None
+    assert again.config.get(key) is served.config.get(key)
+    assert again.config.of("ServiceEntry") is served.config.of("ServiceEntry")
+
+
+SOUND_ENTRY = "hosts: [a.com]\nresolution: DNS"
+
+
+@pytest.mark.parametrize(
+    ("paths", "path", "code", "is_said"),
+    [
+        ("{exclude: [charts]}", "charts/big.yaml", "MW0010", False),
+        ("{exclude: [charts]}", "charts/link", "MW0012", False),
+        ("{exclude: [charts]}", "mesh/big.yaml", "MW0010", True),
+        ("{include: [mesh]}", "docs/big.yaml", "MW0010", False),
+        ("{include: [mesh/*/x.yaml]}", "mesh", "MW0010", True),
+        ("{include: [mesh]}", ".", "MW0010", True),
+    ],
+)
+def test_what_could_not_be_read_is_said_where_it_might_have_counted(
+    paths: str, path: str, code: str, is_said: bool
+) -> None:
+    """Of a folder that was passed over as a whole nobody knows what was in it."""
+    problem = Problem(code=code, where=Where(file=path), message="passed over")
+    mesh = TextFile("mesh.yaml", written("Mesh", f"paths: {paths}", namespace="").encode())
+    assert (problem in Reader()([mesh], passed_over=[problem]).problems) is is_said

@@ -1,4 +1,4 @@
-"""A fleet that follows the worlds a test publishes, and proxies that join it as the server would have them."""
+"""A fleet that follows the worlds of a test, and proxies that join it as if by the server."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Following:
     async def publish(self, *documents: str) -> None:
         """Publish the world of these documents, and return when everybody was told."""
         world = self.offer(*documents)
-        await until(lambda: self.fleet.progress is not None and self.fleet.progress.revision == world.revision)
+        await until(
+            lambda: self.fleet.progress is not None and self.fleet.progress.revision == world.revision
+        )
 
     async def join(
         self, app: str, namespace: str = NAMESPACE, role: Role = Role.SIDECAR, **metadata: Any
@@ -63,9 +65,7 @@ class Following:
 
 
 def a_node(app: str, namespace: str = NAMESPACE, role: Role = Role.SIDECAR) -> NodeId:
-    return NodeId(
-        role=role, address="10.0.0.1", name=f"{app}-1", namespace=namespace, domain="cluster.local"
-    )
+    return NodeId(role=role, address="10.0.0.1", name=f"{app}-1", namespace=namespace, domain="cluster.local")
 
 
 def a_caller(app: str, namespace: str = NAMESPACE) -> Caller:

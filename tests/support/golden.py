@@ -45,9 +45,27 @@ def _write(folder: Path, made: Mapping[str, str]) -> None:
         (folder / name).write_text(text)
 
 
+_FIRST = {"name": 0, "@type": 1, "filter_chain_match": 2, "match": 2}
+"""What tells a thing from its neighbours."""
+
+
 def as_yaml(value: Any) -> str:
-    """YAML for people: keys in the order given, lists indented, long texts as blocks."""
-    return yaml.dump(value, Dumper=_Readable, sort_keys=False, width=110, allow_unicode=True)
+    """YAML for people: lists indented, long texts as blocks, keys by name but for the telling ones.
+
+    The order of keys cannot be the message's own, because maps have none.
+    """
+    return yaml.dump(_in_order(value), Dumper=_Readable, sort_keys=False, width=110, allow_unicode=True)
+
+
+def _in_order(value: Any) -> Any:
+    match value:
+        case Mapping():
+            keys = sorted(value, key=lambda key: (_FIRST.get(key, len(_FIRST)), key))
+            return {key: _in_order(value[key]) for key in keys}
+        case list():
+            return [_in_order(inner) for inner in value]
+        case _:
+            return value
 
 
 class _Readable(yaml.SafeDumper):
@@ -63,4 +81,3 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Readable.add_representer(str, _text)
-_Readable.add_multi_representer(dict, _Readable.represent_dict)

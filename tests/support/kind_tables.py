@@ -60,11 +60,29 @@ def _support(row: KindRow) -> str:
     cells = (
         f"[{row.kind}](docs/kinds/{page_of(row)})",
         ", ".join(row.versions),
-        _several(kept),
+        _spelled(kept),
         _several(row.verdicts.no_effect),
-        _several(_once(row.verdicts.refused)),
+        _several([*_once(row.verdicts.refused), *_refused_values(row)]),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _refused_values(row: KindRow) -> Iterator[str]:
+    for (kind, path), supported in SUPPORTED_VALUES.items():
+        if kind == row.kind:
+            refused = (choice for choice in all_choices(row, path) if choice not in supported)
+            yield from (f"{path}: {choice}" for choice in refused)
+
+
+def all_choices(row: KindRow, path: str) -> tuple[str, ...]:
+    """Every value that the model knows for a field that has few."""
+    model = row.model
+    *above, last = path.split(".")
+    for name in above:
+        below = inner(fields(model)[name][1])
+        assert below is not None
+        model = below
+    return choices(fields(model)[last][1])
 
 
 def _once(paths: Iterable[str]) -> list[str]:
@@ -76,7 +94,7 @@ def _once(paths: Iterable[str]) -> list[str]:
 def _several(paths: Iterable[str]) -> str:
     listed = list(paths)
     if len(listed) > MANY:
-        return f"{len(listed)} fields, see its page"
+        return f"{len(listed)} of them, see its page"
     return _spelled(listed) or "–"
 
 

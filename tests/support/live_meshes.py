@@ -276,9 +276,8 @@ class LiveMesh:
         return (await self._get(f"http://127.0.0.1:{port}/"))[0].isdigit()
 
     async def received_bytes(self, name: str) -> int:
-        """What an Envoy has been told by the control plane, in messages (pings are none)."""
-        statistics = await self.statistics(name)
-        return sum(value for key, value in statistics.items() if key.endswith(".config_update_bytes"))
+        """All that an Envoy has received from the control plane, on the wire."""
+        return (await self.statistics(name))["cluster.xds-grpc.upstream_cx_rx_bytes_total"]
 
     def envoy(self, name: str) -> Program:
         return self.processes.named[f"{name}-envoy"]

@@ -107,6 +107,9 @@ class WordReader:
         self.readings += 1
         return read_words(files, passed_over=passed_over, tenancy=tenancy)
 
+    def keep(self, reading: Words, /) -> None:
+        """Nothing is shared."""
+
     def forget(self) -> None:
         """Nothing is remembered."""
 

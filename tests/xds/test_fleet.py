@@ -93,9 +93,17 @@ async def test_a_change_in_one_namespace_is_told_to_those_who_see_it_alone() -> 
     async with a_fleet(*MESH) as mesh:
         members = await mesh.join("reviews"), await mesh.join("ratings"), await mesh.join("shop", "web")
         before = versions(*members)
-        await mesh.publish(*MESH, document("DestinationRule", "shop", "web", host="shop", subsets=[
-            {"name": "v1", "labels": {"v": "1"}}
-        ], exportTo=["."]))
+        await mesh.publish(
+            *MESH,
+            document(
+                "DestinationRule",
+                "shop",
+                "web",
+                host="shop",
+                subsets=[{"name": "v1", "labels": {"v": "1"}}],
+                exportTo=["."],
+            ),
+        )
         assert versions(*members) == [before[0], before[1], before[2] + 1]
 
         await mesh.publish(*MESH)
@@ -216,8 +224,10 @@ async def test_one_that_gives_up_while_it_waits_was_never_here() -> None:
         (
             "ratings",
             Reason.MACHINE,
-            "machine ratings-1 presented a certificate of ns/bookinfo/sa/ratings"
-            " but connects as proxy reviews-1: refused",
+            (
+                "machine ratings-1 presented a certificate of ns/bookinfo/sa/ratings"
+                " but connects as proxy reviews-1: refused"
+            ),
         ),
     ],
 )
@@ -426,3 +436,26 @@ async def test_a_service_port_that_comes_reaches_its_clients_and_its_workloads()
         assert {"outbound|81||reviews.bookinfo.svc.cluster.local", "inbound|81||"} <= has(
             member, envoy.CLUSTER
         ).keys()
+
+
+async def test_one_that_was_moved_to_other_facets_is_live_with_theirs_and_not_with_its_old_ones() -> None:
+    """What it held of the old may well be younger than what the new were adopted with."""
+    own = document(
+        "Sidecar", "own", egress=[{"hosts": ["*/*"]}], workloadSelector={"labels": {"app": "ratings"}}
+    )
+    seen = document(
+        "Sidecar", "own", egress=[{"hosts": ["./*"]}], workloadSelector={"labels": {"app": "ratings"}}
+    )
+    async with a_fleet(*MESH, own) as mesh:
+        reviews, ratings = await mesh.join("reviews"), await mesh.join("ratings")
+        for member in (reviews, ratings):
+            accept(member)
+        await mesh.publish(*MESH, own, a_service("more"))
+        await mesh.publish(*MESH, seen, a_service("more"))
+        for member in (reviews, ratings):
+            accept(member)
+        await mesh.publish(*MESH, a_service("more"))
+
+        assert not ratings.is_live
+        accept(ratings)
+        assert ratings.is_live

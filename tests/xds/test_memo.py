@@ -79,6 +79,18 @@ def test_what_is_well_for_one_facet_may_be_broken_for_another() -> None:
     assert memo.broken == ()
 
 
+def assignment(given: Input) -> str:
+    return f"endpoints of {given.text}"
+
+
+def test_a_cluster_stays_broken_though_its_endpoints_of_the_same_name_are_not() -> None:
+    memo = Memo()
+    list(memo.resource("r", resource, Input()))
+    list(memo.resource("r", assignment, Input()))
+
+    assert [(broken.resource, broken.function) for broken in memo.broken] == [("r", "resource")]
+
+
 def test_a_bug_is_logged_once_and_not_at_every_turn(caplog: pytest.LogCaptureFixture) -> None:
     memo = Memo()
     for _ in range(3):

@@ -73,6 +73,8 @@ def test_clusters_and_listeners_are_waited_for_without_end() -> None:
         assert sources[one]["initial_fetch_timeout"] == "0s"
     assert sources["ads_config"]["api_type"] == "DELTA_GRPC"
     assert sources["ads_config"]["set_node_on_first_message_only"] is True
+    (service,) = sources["ads_config"]["grpc_services"]
+    assert service["envoy_grpc"]["retry_policy"]["retry_back_off"]["max_interval"] == "5s"
 
 
 def test_the_control_plane_must_prove_one_identity_and_nothing_lies_in_the_bootstrap() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mesh.kinds.header_operators import PLAIN, WITH_ARGUMENT
 from mesh.views import Destination, Route, TrafficPolicy, VirtualHost
 from tests.support.envoys import (
     Answer,
@@ -280,6 +281,22 @@ def test_envoy_takes_every_table_we_can_make(tmp_path: Path) -> None:
         a_table(a_virtual_host(domains=("*",)), name="80"),
     )
     assert refusal(routes.route_tables(tables, SETTINGS, Memo()), tmp_path) == ""
+
+
+@needs_envoy
+def test_envoy_takes_every_operator_that_is_accepted_in_headers(tmp_path: Path) -> None:
+    arguments = {
+        "COMMON_DURATION": "DS_RX_BEG:DS_RX_END:ms",
+        "METADATA": "ROUTE:a:b",
+        "CEL": "request.protocol",
+    }
+    written = [f"%{name}%" for name in PLAIN]
+    written += [f"%{name}({arguments.get(name, 'x')})%" for name in WITH_ARGUMENT]
+    edits = {"request": {"set": {f"x-{at}": value for at, value in enumerate(sorted(written))}}}
+    (table,) = routes.route_tables(
+        (a_table(a_virtual_host("all", a_route(V1, headers=edits))),), SETTINGS, Memo()
+    )
+    assert refusal([table], tmp_path) == ""
 
 
 @needs_envoy

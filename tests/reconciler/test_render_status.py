@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.render_status import proxies, resources, status, table
+
+ANSWER: dict[str, Any] = {
+    "revision": "3f2a91c0000",
+    "state": "ready",
+    "reason": "",
+    "hint": "",
+    "since": "2026-01-01T00:00:00.000+00:00",
+    "units": [
+        {
+            "name": "the mesh",
+            "seen": "3f2a91c0000",
+            "accepted": "3f2a91c0000",
+            "held_since": None,
+            "problems": [],
+        }
+    ],
+    "live": {
+        "revision": "3f2a91c0000",
+        "acknowledged": 2,
+        "connected": 2,
+        "disconnected": [],
+        "behind": [],
+        "refused": [],
+        "seen_at_ms": 1000,
+        "acknowledged_at_ms": 1038,
+    },
+    "git": {"url": "https://git/mesh", "branch": "main", "fetched_at": "2026-01-01T00:00:00.000+00:00"},
+    "broken": [],
+}
+
+
+def test_a_mesh_that_is_well_takes_few_lines() -> None:
+    assert status(ANSWER) == (
+        "repository  https://git/mesh (main)\n"
+        "revision    3f2a91c, fetched 2026-01-01T00:00:00.000+00:00\n"
+        "state       ready\n"
+        "live        3f2a91c on 2 of 2 connected proxies, 38 ms after it was accepted\n"
+        "\n"
+        "UNIT      SEEN     ACCEPTED\n"
+        "the mesh  3f2a91c  3f2a91c"
+    )
+
+
+def test_what_is_in_the_way_is_said_with_its_place() -> None:
+    problem = {
+        "file": "web/a.yaml",
+        "line": 14,
+        "severity": "error",
+        "code": "IST0101",
+        "path": "spec.http[0]",
+        "message": "no subset 'v4'",
+    }
+    refusal = {
+        "proxy": "web-1.web",
+        "type": "cds",
+        "resource": "outbound|80||a",
+        "version": "c0ffee",
+        "message": "unknown lb policy",
+        "sources": [{"file": "web/b.yaml", "line": 3, "object": "ServiceEntry/web/a"}],
+    }
+    live = {
+        "revision": "",
+        "behind": ["web-1.web"],
+        "disconnected": ["web-2.web"],
+        "refused": [refusal],
+        "acknowledged": 1,
+        "acknowledged_at_ms": None,
+    }
+    text = status(
+        {
+            **ANSWER,
+            "state": "retrying",
+            "reason": "could not fetch 'main'",
+            "hint": "serving 3f2a91c meanwhile",
+            "units": [
+                {
+                    "name": "web",
+                    "seen": "3f2a91c0000",
+                    "accepted": "",
+                    "held_since": "2026-01-01",
+                    "problems": [problem],
+                }
+            ],
+            "live": {**ANSWER["live"], **live},
+            "broken": [{"resource": "virtualInbound", "reason": "ValueError: no"}],
+        }
+    )
+
+    assert text.splitlines()[2:] == [
+        "state       retrying since 2026-01-01T00:00:00.000+00:00: could not fetch 'main'",
+        "live        nothing on 1 of 2 connected proxies",
+        "            hint: serving 3f2a91c meanwhile",
+        "behind      web-1.web",
+        "not here    web-2.web",
+        "",
+        "UNIT  SEEN     ACCEPTED",
+        "web   3f2a91c  -         held since 2026-01-01",
+        "  web/a.yaml:14: error IST0101 spec.http[0]: no subset 'v4'",
+        "",
+        "refused     proxy web-1.web refused cds outbound|80||a at c0ffee: unknown lb policy",
+        "            from web/b.yaml:3 ServiceEntry/web/a",
+        "BROKEN      virtualInbound: ValueError: no (a bug, see the log)",
+    ]
+
+
+def test_each_proxy_is_a_line() -> None:
+    def a_type(sync: str, message: str = "") -> dict[str, str]:
+        return {"sync": sync, "message": message}
+
+    kinds = ("cds", "eds", "lds", "rds", "sds")
+    answer = {
+        "proxies": [
+            {
+                "name": "a.web",
+                "types": {kind: a_type("SYNCED") for kind in kinds},
+                "facets": ["outbound", "inbound"],
+                "revision": "3f2a91c0000",
+                "certificate_end": "2026-01-02T03:04:05+00:00",
+            },
+            {
+                "name": "b.web",
+                "types": {
+                    kind: a_type("NACK", "no such policy") if kind == "cds" else a_type("STALE")
+                    for kind in kinds
+                },
+                "facets": [],
+                "revision": "",
+                "certificate_end": None,
+            },
+        ]
+    }
+    assert proxies(answer).splitlines() == [
+        "PROXY  CDS     EDS     LDS     RDS     SDS     FACETS            REVISION  CERTIFICATE",
+        "a.web  SYNCED  SYNCED  SYNCED  SYNCED  SYNCED  outbound+inbound  3f2a91c   until 2026-01-02 03:04Z",
+        "b.web  NACK    STALE   STALE   STALE   STALE                     behind    -",
+        "  b.web cds: no such policy",
+    ]
+
+
+def test_an_empty_mesh_is_said() -> None:
+    assert proxies({"proxies": []}) == "no proxy is connected"
+    assert resources({"clusters": []}, "clusters") == "no clusters"
+
+
+def test_a_resource_comes_with_the_places_it_came_from() -> None:
+    found = {"name": "a", "version": "c0ffee", "resource": {"name": "a"}}
+    source = {"file": "a.yaml", "line": 3, "object": "ServiceEntry/web/a"}
+    answer = {"clusters": [{**found, "sources": [source]}, {**found, "sources": []}]}
+
+    assert resources(answer, "clusters") == (
+        'a  c0ffee\n  from a.yaml:3 (ServiceEntry/web/a)\n{\n  "name": "a"\n}\n\n'
+        'a  c0ffee\n  from the mesh itself\n{\n  "name": "a"\n}'
+    )
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert table([("A", "B"), ("long", "x")]) == ["A     B", "long  x"]
