@@ -4,8 +4,8 @@ The rules are Istio's (``pilot/pkg/model/destination_rule.go``): a rule is looke
 own namespace (unless that is the root), then in the service's among those exported to the client, then
 in the root's; at each level the most specific host wins, the first level with any match ends the search,
 and levels never merge. Rules for one host in one namespace do when they are exported alike: their subsets
-are united, the policy is the oldest's. ``portLevelSettings`` replace the policy for their port entirely; a subset's policy replaces
-field by field.
+are united, the policy is the oldest's. ``portLevelSettings`` replace the policy for their port entirely; a
+subset's policy replaces field by field.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ def status(answer: Mapping[str, Any]) -> str:
     if live["disconnected"]:
         lines.append(f"not here    {', '.join(live['disconnected'])}")
     lines += ["", *_units(answer["units"])]
+    if warnings := [problem for problem in answer["problems"] if problem["severity"] != "info"]:
+        lines += ["", *(line for problem in warnings for line in _with_hint(problem))]
     for refusal in live["refused"]:
         lines += ["", *_refusal(refusal)]
     lines += [
@@ -56,6 +58,12 @@ def _units(units: Sequence[Mapping[str, Any]]) -> list[str]:
     for line, unit in zip(lines, units, strict=True):
         found += [line, *(f"  {_problem(problem)}" for problem in unit["problems"])]
     return [heading, *found]
+
+
+def _with_hint(problem: Mapping[str, Any]) -> Iterable[str]:
+    yield _problem(problem)
+    if problem["hint"]:
+        yield f"  hint: {problem['hint']}"
 
 
 def _problem(said: Mapping[str, Any]) -> str:

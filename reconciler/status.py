@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from mesh.names import ObjectKey
-from mesh.problems import Problem
+from mesh.problems import Problem, in_order
 from reconciler.acceptance import Accepted
 from reconciler.cycle import CycleStatus
+from reconciler.missing import missing_credentials
 from reconciler.reading import Reading
 from reconciler.worlds import Worlds
 from xds import envoy
@@ -45,7 +46,7 @@ def status(cycle: CycleStatus, fleet: Fleet, worlds: Worlds) -> dict[str, Any]:
             }
             for unit in cycle.units
         ],
-        "problems": [_problem(problem) for problem in (accepted.problems if accepted else ())],
+        "problems": [_problem(problem) for problem in _problems(worlds)],
         "live": {**_live(fleet, accepted), "seen_at_ms": _milliseconds(worlds.seen_at)},
         "git": {
             "url": cycle.url,
@@ -55,6 +56,17 @@ def status(cycle: CycleStatus, fleet: Fleet, worlds: Worlds) -> dict[str, Any]:
         },
         "broken": [asdict(broken) for broken in fleet.memo.broken],
     }
+
+
+def _problems(worlds: Worlds) -> tuple[Problem, ...]:
+    """What is wrong with what is served, also where only a running mesh can know."""
+    accepted, trust = worlds.accepted.value, worlds.trust.value
+    if accepted is None:
+        return ()
+    if trust is None:
+        return accepted.problems
+    lacking = missing_credentials(accepted.reading, worlds.latest.value.services, trust)
+    return in_order((*accepted.problems, *lacking))
 
 
 def _live(fleet: Fleet, accepted: Accepted[Reading] | None) -> dict[str, Any]:

@@ -35,6 +35,9 @@ class Member:
         self.assignment: Latest[Assignment] = Latest(Assignment({}, ""))
         self.held: dict[str, tuple[Part, ...]] = {}
         self.refusals: dict[tuple[str, str], Refusal] = {}
+        self._composed: dict[str, tuple[Facet, ...]] = {}
+        self._moved: set[str] = set()
+        """Types whose facets are others than those whose parts it holds: age tells nothing between them."""
         self.is_ready = asyncio.Event()
         self.departure = ExitStack()
         """What is to be undone when the stream ends."""
@@ -49,6 +52,8 @@ class Member:
 
     def acknowledged(self, type_url: str, parts: tuple[Part, ...]) -> None:
         self.held[type_url] = parts
+        if parts == self.assignment.value.parts.get(type_url):
+            self._moved.discard(type_url)
         for key, refusal in tuple(self.refusals.items()):
             if key[0] == type_url and self._is_settled(refusal, parts):
                 del self.refusals[key]
@@ -84,6 +89,9 @@ class Member:
             type_url: tuple(facet.parts[type_url] for facet in self.contributing(type_url))
             for type_url in envoy.TYPES
         }
+        composed = {type_url: self.contributing(type_url) for type_url in envoy.TYPES}
+        self._moved |= {url for url, facets in composed.items() if facets != self._composed.get(url)}
+        self._composed = composed
         if parts != self.assignment.value.parts:
             self.assignment.publish(Assignment(parts, revision))
         self.is_ready.set()
@@ -96,8 +104,8 @@ class Member:
     def _is_live(self, type_url: str) -> bool:
         wanted = self.assignment.value.parts.get(type_url, ())
         held = self.held.get(type_url, ())
-        if held == wanted:
-            return True
+        if held == wanted or type_url in self._moved:
+            return held == wanted
         adopted = [facet.adopted.get(type_url, 0) for facet in self.contributing(type_url)]
         return len(held) == len(adopted) and all(
             part.serial >= floor for part, floor in zip(held, adopted, strict=True)

@@ -102,6 +102,13 @@ def test_without_capture_only_loopback_addresses_are_bound() -> None:
     assert not any(listener.is_bound for listener in of(services, False))
 
 
+def test_without_capture_too_a_port_of_unknown_protocol_is_looked_at() -> None:
+    (listener,) = of((a("a", SNIFFED, "127.0.0.9"),), True)
+
+    assert said(listener) == ("sniffed", "127.0.0.9", 9080, "a.bookinfo.svc.cluster.local:9080", cluster("a"))
+    assert listener.is_bound
+
+
 def test_udp_is_passed_over() -> None:
     udp = Port(number=53, name="dns", protocol=Protocol.UDP, target=53)
 

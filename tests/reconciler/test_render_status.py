@@ -19,6 +19,7 @@ ANSWER: dict[str, Any] = {
             "problems": [],
         }
     ],
+    "problems": [],
     "live": {
         "revision": "3f2a91c0000",
         "acknowledged": 2,
@@ -44,6 +45,24 @@ def test_a_mesh_that_is_well_takes_few_lines() -> None:
         "UNIT      SEEN     ACCEPTED\n"
         "the mesh  3f2a91c  3f2a91c"
     )
+
+
+def test_warnings_about_what_is_served_are_told_with_what_to_do() -> None:
+    """Informations are not: ``check`` tells them."""
+    warning = {
+        "file": "edge.yaml",
+        "line": 14,
+        "severity": "warning",
+        "code": "MW0013",
+        "path": "spec.servers[1]",
+        "message": "no certificate",
+        "hint": "put it there",
+    }
+    told = status({**ANSWER, "problems": [warning, {**warning, "severity": "info"}]})
+    assert told.splitlines()[-2:] == [
+        "edge.yaml:14: warning MW0013 spec.servers[1]: no certificate",
+        "  hint: put it there",
+    ]
 
 
 def test_what_is_in_the_way_is_said_with_its_place() -> None:

@@ -27,7 +27,9 @@ class Acceptance:
 
     def __call__(self, revision: str, *documents: str) -> Accepted[Reading]:
         files = [TextFile(f"{at}.yaml", text.encode()) for at, text in enumerate(documents)]
-        return Accepted(revision=revision, commit=f"tree-{revision}", units=(), reading=self._reader(files))
+        reading = self._reader(files)
+        self._reader.keep(reading)
+        return Accepted(revision=revision, commit=f"tree-{revision}", units=(), reading=reading)
 
 
 @asynccontextmanager

@@ -93,6 +93,7 @@ class Meshes:
         """
         files = [TextFile(f"{at}.yaml", dedent(text).encode()) for at, text in enumerate(documents)]
         reading = self._reader(files)
+        self._reader.keep(reading)
         wrong = [problem for problem in reading.problems if problem.code not in _OF_SEVERAL_OBJECTS]
         assert not has_errors(wrong), [str(problem) for problem in wrong]
         return reading.config
