@@ -66,7 +66,7 @@ class Record:
     """The accepted tree as it stands in the repository. Without a commit: nothing was accepted yet."""
 
     commit: str | None = None
-    revision: str = ""  # the commit of the branch that was judged last
+    revision: str = ""  # the newest commit of the branch of which something was accepted
     tree: str | None = None
     units: tuple[UnitStatus, ...] = ()
 
@@ -103,6 +103,12 @@ class Verdict(Generic[R]):
     @property
     def serves_nothing(self) -> bool:
         return not self.ruling.taken
+
+    @property
+    def served(self) -> str:
+        """The commit behind what is served: an earlier one when nothing of this was accepted."""
+        is_refused_whole = all(unit.is_held for unit in self.units)
+        return self.before.revision if is_refused_whole else self.revision
 
 
 def recall(clone: Clone, branch: str) -> Record:
@@ -153,7 +159,7 @@ def judge(
 def accept(clone: Clone, branch: str, verdict: Verdict[R], now: datetime) -> Accepted[R]:
     """Write the accepted tree and move the ref to it."""
     before = verdict.before
-    said = {"revision": verdict.revision, "units": [_unit_as_json(unit) for unit in verdict.units]}
+    said = {"revision": verdict.served, "units": [_unit_as_json(unit) for unit in verdict.units]}
     holds = json.dumps(said, indent=1, sort_keys=True).encode() + b"\n"
     record = clone.with_file(None, HOLDS.rpartition("/")[2], holds)
     tree = clone.with_subtrees(compose(clone, verdict.ruling.taken), {RESERVED: record})
@@ -161,7 +167,8 @@ def accept(clone: Clone, branch: str, verdict: Verdict[R], now: datetime) -> Acc
     if tree is not None and (commit is None or tree != before.tree):
         held = "".join(f"Held: {unit.name}\n" for unit in verdict.units if unit.is_held)
         subject = clone.subject(verdict.revision)
-        message = f"accept {verdict.revision[:7]}: {subject}\n\nSource: {verdict.revision}\n{held}"
+        verb = "accept" if verdict.served == verdict.revision else "hold"
+        message = f"{verb} {verdict.revision[:7]}: {subject}\n\nSource: {verdict.revision}\n{held}"
         commit = clone.commit(tree, parent=before.commit, message=message, when=now)
         if not clone.move_ref(ACCEPTED + branch, to=commit, expected=before.commit):
             raise Unavailable(
@@ -169,7 +176,7 @@ def accept(clone: Clone, branch: str, verdict: Verdict[R], now: datetime) -> Acc
                 hint="is a second meshwright using this state folder?",
             )
     reading = verdict.ruling.reading
-    return Accepted(revision=verdict.revision, commit=commit or "", units=verdict.units, reading=reading)
+    return Accepted(revision=verdict.served, commit=commit or "", units=verdict.units, reading=reading)
 
 
 def split(clone: Clone, tree: str | None, tenancy: Iterable[str]) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,9 @@ async def serve_port(
         await web.TCPSite(runner, address, port, ssl_context=ssl_context).start()
     except OSError as error:
         await runner.cleanup()
+        # asyncio puts a sentence of its own in the place of the system's.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise Misconfigured(
-            f"cannot listen on {address}:{port}: {error.strerror}", hint="choose another port or address"
+            f"cannot listen on {address}:{port}: {reason}", hint="choose another port or address"
         ) from error
     return runner, runner.addresses[0][1]

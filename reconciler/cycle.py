@@ -25,6 +25,7 @@ from typing import Generic, NoReturn
 from mesh.clock import Clock
 from mesh.errors import Misconfigured, Unavailable
 from mesh.latest import Latest
+from mesh.problems import Severity
 from reconciler.acceptance import Accepted, UnitStatus, Verdict
 from reconciler.git import Event, Fetched
 from reconciler.units import R
@@ -140,7 +141,7 @@ async def run_turn(steps: tuple[Step[R], ...], start: Turn[R]) -> Turn[R]:
         except Exception:
             # One of the two places that catch everything (DESIGN 6): a bug in reading one commit
             # must not take down the control plane that serves another.
-            log.exception("turn broke", extra={"revision": turn.fetched.commit if turn.fetched else ""})
+            log.exception("turn broke", extra={"revision": turn.fetched.commit[:7] if turn.fetched else ""})
             return replace(turn, state=State.BROKEN, reason="a bug, see the log; last good stays", hint="")
         if turn.is_over:
             break
@@ -204,6 +205,9 @@ def _tell(status: Latest[CycleStatus], turn: Turn[R], clock: Clock) -> None:
     before = status.value
     after = told(before, turn, clock.now())
     status.publish(after)
+    for unit in after.units:
+        if unit.is_held and not any(_is_same_hold(unit, earlier) for earlier in before.units):
+            log.warning("unit held", extra=_hold(unit))
     # A turn that found nothing new is no news: at rest the log is quiet.
     if (before.state, before.reason, before.served) == (after.state, after.reason, after.served):
         return
@@ -212,5 +216,23 @@ def _tell(status: Latest[CycleStatus], turn: Turn[R], clock: Clock) -> None:
     log.log(
         level,
         "turn finished",
-        extra={"state": after.state, "reason": after.reason, "revision": after.revision, "held": held},
+        extra={"state": after.state, "reason": after.reason, "revision": after.revision[:7], "held": held},
     )
+
+
+def _is_same_hold(unit: UnitStatus, earlier: UnitStatus) -> bool:
+    """Every commit is seen by every unit: only other problems are news."""
+    return (unit.folder, unit.held_since, unit.problems) == (
+        earlier.folder,
+        earlier.held_since,
+        earlier.problems,
+    )
+
+
+def _hold(unit: UnitStatus) -> dict[str, object]:
+    """The first error of a held unit, as values of a log line."""
+    said = {"unit": unit.name, "revision": unit.seen[:7], "served": (unit.accepted or "nothing")[:7]}
+    for problem in unit.problems:
+        if problem.severity is Severity.ERROR:
+            return {**said, "at": str(problem.where), "code": problem.code, "reason": problem.message}
+    return {**said}

@@ -204,6 +204,8 @@ class _Daemon:
             ),
             self._settings.admin_socket,
         )
+        # After the cleanup, which leaves the file behind.
+        self._doors.callback(self._settings.admin_socket.unlink, missing_ok=True)
         self._doors.push_async_callback(runner.cleanup)
         runner, port = await admin.serve_port(
             admin.public(self._registry, self._readiness),

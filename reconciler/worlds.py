@@ -39,8 +39,10 @@ class Worlds:
         self.seen_at: datetime | None = None
 
     def offer(self, accepted: Accepted[Reading]) -> None:
-        """Take what was accepted."""
-        self.seen_at = self._clock.now()
+        """Take what was accepted. A commit that is held as a whole is not seen here: its revision is not."""
+        before = self.accepted.value
+        if before is None or before.revision != accepted.revision:
+            self.seen_at = self._clock.now()
         self.accepted.publish(accepted)
 
     async def run(self) -> NoReturn:

@@ -260,10 +260,11 @@ class Fleet:
     def _check_progress(self) -> None:
         if self.progress is not None and not self._behind and self.progress.acknowledged_at is None:
             self.progress = replace(self.progress, acknowledged_at=self._clock.now())
-            log.info(
-                "revision live",
-                extra={"revision": self.progress.revision, "proxies": len(self._members)},
-            )
+            if self._members:
+                log.info(
+                    "revision live",
+                    extra={"revision": self.progress.revision[:7], "proxies": len(self._members)},
+                )
 
 
 def _stands(world: World, node: NodeId) -> bool:

@@ -57,6 +57,11 @@ def test_a_wildcard_service_entry_declares_what_it_covers() -> None:
     assert found(a_service("*.example.com"), a_route("host: api.example.com")) == []
 
 
+def test_a_service_entry_with_a_short_host_declares_the_full_one() -> None:
+    """The catalogue reads it so, too."""
+    assert found(a_service("reviews"), a_route("host: reviews")) == []
+
+
 def test_a_service_that_is_not_exported_here_is_unknown_here() -> None:
     hidden = a_service(more="exportTo: [.]")
     assert found(hidden, a_route("host: reviews.bookinfo.svc.cluster.local", "default"))[0][0] == "IST0101"

@@ -45,17 +45,20 @@ class ImpatientClock(FakeClock):
 
 
 class Daemon:
-    """Answers from a list, the last again and again."""
+    """Answers from a list, the last again and again. Each look at the repository takes one answer's time."""
 
-    def __init__(self, *answers: dict[str, Any]) -> None:
+    def __init__(self, *answers: dict[str, Any], is_git_there: bool = True) -> None:
         self._answers = list(answers)
+        self._is_git_there, self._looks = is_git_there, 0
         self.asked: list[str] = []
 
     def ask(self, state: Path, path: str, *, method: str = "GET") -> Any:
         self.asked.append(f"{method} {path}")
         if path == "/poll":
+            self._looks += self._is_git_there
             return {"polled": True}
-        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return {**answer, "git": {"fetched_at": str(self._looks)}}
 
 
 BEHIND = {**LIVE, "revision": "newer"}
@@ -64,16 +67,38 @@ BEHIND = {**LIVE, "revision": "newer"}
 def test_the_repository_is_looked_at_and_then_the_status_until_it_is_live(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    daemon = Daemon(BEHIND, BEHIND, LIVE)
+    daemon = Daemon(BEHIND, BEHIND, BEHIND, BEHIND, LIVE)
     monkeypatch.setattr(waiting, "ask", daemon.ask)
 
-    assert until_live(Path("/state"), timedelta(seconds=10), ImpatientClock()) == (LIVE, True)
-    assert daemon.asked == ["POST /poll", "GET /status", "GET /status", "GET /status"]
+    answer, is_so = until_live(Path("/state"), timedelta(seconds=10), ImpatientClock())
+
+    assert is_so
+    assert answer["revision"] == LIVE["revision"]
+    assert daemon.asked == [
+        *("GET /status", "POST /poll", "GET /status", "POST /poll", "GET /status"),
+        *("GET /status", "GET /status"),
+    ]
+
+
+def test_what_was_live_before_the_push_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon answers at once and looks at the repository a moment later."""
+    monkeypatch.setattr(waiting, "ask", Daemon(LIVE, LIVE, BEHIND).ask)
+
+    assert not until_live(Path("/state"), timedelta(seconds=1), ImpatientClock())[1]
+
+
+def test_without_the_repository_nobody_knows_what_is_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "ask", Daemon(LIVE, is_git_there=False).ask)
+
+    assert not until_live(Path("/state"), timedelta(seconds=1), ImpatientClock())[1]
 
 
 def test_waiting_ends_with_the_last_that_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ImpatientClock()
     monkeypatch.setattr(waiting, "ask", Daemon(BEHIND).ask)
 
-    assert until_live(Path("/state"), timedelta(seconds=1), clock) == (BEHIND, False)
+    answer, is_so = until_live(Path("/state"), timedelta(seconds=1), clock)
+
+    assert not is_so
+    assert answer["revision"] == "newer"
     assert 1 <= clock.monotonic() <= 1.2

@@ -151,8 +151,8 @@ def _fits(value: str | None, wanted: str | None) -> bool:
 def _made(call: Call, house: Standing) -> Answer:
     try:
         return _said(call, house) if call.line else _asked(call, house)
-    except ssl.SSLCertVerificationError:
-        raise
+    except (ssl.SSLCertVerificationError, ConnectionRefusedError, TimeoutError):
+        raise  # nobody was there, or it was the caller who would not go on
     except OSError as error:
         return Answer(0, {}, str(error))
 
@@ -170,8 +170,6 @@ def _asked(call: Call, house: Standing) -> Answer:
         response = connection.getresponse()
         headers = {key.lower(): value for key, value in response.getheaders()}
         return Answer(response.status, headers, response.read().decode())
-    except http.client.RemoteDisconnected as error:
-        raise ConnectionResetError(str(error)) from error
     finally:
         connection.close()
 
