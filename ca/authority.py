@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import minting, rotation, store
 from ca.chains import SigningChain, SigningKey, read_chain
-from mesh.errors import Misconfigured
+from mesh.errors import Misconfigured, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,11 @@ def open_authority(
         log.warning("intermediate is due but the root key is not on this host", extra={"path": intermediate})
         return _authority(read_chain(intermediate, now), trust_domain, intermediate)
     root = _open_root(directory / _ROOT, now, trust_domain)
-    return _new_intermediate(intermediate, root, now, trust_domain)
+    try:
+        return _new_intermediate(intermediate, root, now, trust_domain)
+    except Unavailable as error:
+        log.warning("intermediate is due but cannot be written", extra={"reason": str(error)})
+        return _authority(read_chain(intermediate, now), trust_domain, intermediate)
 
 
 def _open_root(directory: Path, now: datetime, trust_domain: str) -> minting.Minted:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import NoReturn
 
@@ -21,9 +21,13 @@ from ca.authority import Authority
 from ca.issuance import Issuer
 from ca.requests import Request
 from mesh.clock import Clock
+from mesh.errors import MeshError
 from mesh.latest import Latest
 
 log = logging.getLogger(__name__)
+
+# Between two attempts, when one fails or the CA itself is about to end.
+_PAUSE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +37,13 @@ class ServerCredentials:
     key_pem: bytes = field(repr=False, compare=False)
     chain_pem: bytes
     roots_pem: bytes
+    not_before: datetime
     not_after: datetime
     renew_at: datetime
+
+    def is_due(self, now: datetime) -> bool:
+        """Also when it is not valid yet: it was made before the clock was set back."""
+        return now >= self.renew_at or now < self.not_before
 
 
 def server_credentials(
@@ -51,6 +60,7 @@ def server_credentials(
         key_pem=minting.key_pem(key),
         chain_pem=chain.pem,
         roots_pem=minting.pem(*issuer.authority.roots),
+        not_before=chain.leaf.not_valid_before_utc,
         not_after=chain.leaf.not_valid_after_utc,
         renew_at=rotation.half_life(chain.leaf.not_valid_before_utc, chain.leaf.not_valid_after_utc),
     )
@@ -65,11 +75,20 @@ async def run_upkeep(
 ) -> NoReturn:
     """Keeps the signing chain and the control plane's own certificate younger than half their life.
 
-    Wakes at least hourly and looks at the wall clock, which may have jumped meanwhile.
+    Wakes at least hourly and looks at the wall clock, which may have jumped meanwhile, and at the
+    CA's files, which may have been replaced. What fails (a full disk, a directory that is just being
+    replaced) is tried again, and what is in force stays: it has half of its life left.
     """
     while True:
-        await clock.sleep(rotation.wait_until(credentials.value.renew_at, clock.now()))
-        authority.publish(await asyncio.to_thread(reopen))
-        if clock.now() >= credentials.value.renew_at:
-            credentials.publish(reissue())
-            log.info("server certificate renewed", extra={"until": credentials.value.not_after.isoformat()})
+        wait = rotation.wait_until(credentials.value.renew_at, clock.now())
+        await clock.sleep(max(wait, _PAUSE))
+        before = authority.version
+        try:
+            authority.publish(await asyncio.to_thread(reopen))
+            if authority.version != before or credentials.value.is_due(clock.now()):
+                credentials.publish(reissue())
+                log.info(
+                    "server certificate renewed", extra={"until": credentials.value.not_after.isoformat()}
+                )
+        except MeshError as error:
+            log.warning("certificates not renewed", extra={"reason": str(error), "hint": error.hint})

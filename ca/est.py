@@ -35,7 +35,7 @@ from ca.throttle import Throttle, TooMany
 from ca.tokens import JoinTokens
 from ca.trust import TrustBundle
 from mesh.clock import Clock
-from mesh.errors import MeshError, Refused, Unavailable
+from mesh.errors import MeshError, Misconfigured, Refused, Unavailable
 from mesh.latest import Latest
 
 log = logging.getLogger(__name__)
@@ -125,9 +125,11 @@ class _Est:
         except Refused as error:
             self._counters.refused.inc()
             response = _error(403, error)
-        except Unavailable as error:
+        except (Unavailable, Misconfigured) as error:
             log.warning("enrolment failed", extra={"address": address, "reason": str(error)})
-            return _error(503, error, {"Retry-After": "30"})
+            # The reason may name files of this host; it is for the log.
+            said = Unavailable("the control plane cannot enrol now", hint="try again; its log says why")
+            return _error(503, said, {"Retry-After": "30"})
         reason = (response.text or "").partition("\n")[0]
         log.warning("enrolment refused", extra={"address": address, "path": request.path, "reason": reason})
         return response

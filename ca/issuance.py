@@ -25,7 +25,7 @@ from ca.profile import CONTROL_PLANE_ACCOUNT, Profile, control_plane, machine_na
 from ca.requests import PublicKey, Request
 from mesh.clock import Clock
 from mesh.durations import format_duration
-from mesh.errors import Refused, Unavailable
+from mesh.errors import Misconfigured, Refused, Unavailable
 from mesh.identity import SpiffeId
 from mesh.latest import Latest
 
@@ -97,10 +97,21 @@ def vet_control_plane(
     now: datetime,
 ) -> Vetted:
     """The one certificate with DNS names and addresses: EST clients that know no SPIFFE need them."""
-    names = [x509.DNSName(host) if isinstance(host, str) else x509.IPAddress(host) for host in hosts]
+    names = [_host(host) for host in hosts]
     identity = control_plane(authority.trust_domain)
     life = _life(request, profile, authority, now)
     return Vetted(request.public_key, identity, CONTROL_PLANE_ACCOUNT, life, proof=_VETTED, also=names)
+
+
+def _host(host: str | IPv4Address | IPv6Address) -> x509.GeneralName:
+    if not isinstance(host, str):
+        return x509.IPAddress(host)
+    try:
+        return x509.DNSName(host)
+    except ValueError:
+        raise Misconfigured(
+            f"not a host name: {host!r}", hint="write an international name in its ASCII form: xn--…"
+        ) from None
 
 
 def _life(
@@ -118,8 +129,10 @@ def _life(
             hint="replace the CA's certificate, or correct the clock of the control plane",
         )
     # Certificates hold whole seconds, and none may outlive its issuer (istio#59768).
-    start = max(now - profile.backdate_of(lifetime), authority.certificate.not_valid_before_utc)
     end = min(now + lifetime, authority.not_after)
+    # By what is left and not by what was asked: else half of the life of a leaf from the last minutes of
+    # its issuer would be over before it is made, and everybody would renew without a pause.
+    start = max(now - profile.backdate_of(end - now), authority.certificate.not_valid_before_utc)
     return start.replace(microsecond=0), end.replace(microsecond=0)
 
 

@@ -6,8 +6,8 @@ hours ago and may have ended since.
 
 from __future__ import annotations
 
+import os
 import ssl
-import tempfile
 
 from ca.credentials import ServerCredentials
 
@@ -26,10 +26,12 @@ def server_context(credentials: ServerCredentials) -> ssl.SSLContext:
 def present(context: ssl.SSLContext, credentials: ServerCredentials) -> None:
     """Use these credentials from the next connection on; open ones keep theirs.
 
-    Python reads a key from a file only. The file is its owner's alone and gone at once.
+    Python reads a key from a file only. This one is in memory and has no name, so that the key never
+    comes to a disk, and a full one does not matter. Roots are only ever added: one that is no longer
+    in the bundle is forgotten with the process.
     """
     context.load_verify_locations(cadata=credentials.roots_pem.decode())
-    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+    with os.fdopen(os.memfd_create("server.pem"), "wb") as file:
         file.write(credentials.key_pem + credentials.chain_pem)
         file.flush()
-        context.load_cert_chain(file.name)
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")

@@ -191,7 +191,8 @@ class JoinTokens:
 
 
 def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    # Whatever bytes a caller sends, as text that came out of a header.
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def _json(value: dict[str, str]) -> bytes:

@@ -36,4 +36,9 @@ def inbound_view(
         mutual_tls=demands.mode,
         authorization=lets_in,
         namespace=namespace[0],
+        undeclared=tuple(
+            (port, mode)
+            for port, mode in demands.by_port
+            if mode is not demands.mode and port not in {declared.target for declared in ports}
+        ),
     )

@@ -16,7 +16,7 @@ from mesh.kinds.destination_rule import LoadBalancerSettings
 from mesh.kinds.virtual_service import Destination as Written
 from mesh.kinds.virtual_service import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination, VirtualService
 from mesh.labels import Labels, selects
-from mesh.names import MESH_GATEWAY, resolve, short_forms
+from mesh.names import MESH_GATEWAY, is_wildcard, resolve, short_forms
 from mesh.services import Port, Service
 from mesh.traffic import Rule, policy
 from mesh.views import Destination, Route, VirtualHost
@@ -237,7 +237,9 @@ def service_host(
     ``own_namespace`` is set for clients of the service's own namespace, who may use its bare name.
     ``with_port``: names carry the port (the HTTP proxy's table).
     """
-    names = [service.host, *short_forms(service.host, own_namespace, domain)]
+    # With the dot that ends an absolute name, as Istio (PILOT_ENABLE_ABSOLUTE_FQDN_VHOST_DOMAIN).
+    absolute = () if is_wildcard(service.host) else (f"{service.host}.",)
+    names = [service.host, *absolute, *short_forms(service.host, own_namespace, domain)]
     names += [address for address in service.addresses if "/" not in address]
     return VirtualHost(
         name=f"{service.host}:{port.number}",
@@ -273,8 +275,9 @@ def distinct(hosts: Iterable[VirtualHost]) -> Iterator[VirtualHost]:
     """Envoy refuses a table in which two virtual hosts claim one domain: the first keeps it."""
     taken: set[str] = set()
     for host in hosts:
-        free = tuple(domain for domain in host.domains if domain not in taken)
-        taken.update(free)
+        # Envoy compares them in lower case.
+        free = tuple(domain for domain in host.domains if domain.lower() not in taken)
+        taken.update(domain.lower() for domain in free)
         if free == host.domains:
             yield host
         elif free:

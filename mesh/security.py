@@ -37,10 +37,11 @@ Policies = tuple[ConfigObject[Any], ...]
 def levels(config: Config, kind: str, namespace: str) -> tuple[Policies, Policies]:
     """The policies of a kind that may concern a namespace: the root namespace's, and its own.
 
-    For the root namespace itself the second is all there is.
+    For the root namespace itself the first is all there is: what stands there speaks for the mesh, so a
+    PeerAuthentication with a selector means nobody there either (Istio, ``ComposePeerAuthentication``).
     """
     root = config.root_namespace
-    return config.within(kind, root) if namespace != root else (), config.within(kind, namespace)
+    return config.within(kind, root), config.within(kind, namespace) if namespace != root else ()
 
 
 def authentication(mesh: Policies, own: Policies, workload: Labels) -> Authentication:

@@ -166,6 +166,8 @@ class Endpoint:
     locality: Locality = field(default_factory=Locality)
     mutual_tls: bool = False
     workload: str = ""
+    source: ObjectKey | None = None
+    """The object that declares it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,11 @@ class Cluster:
         """As Istio calls it: ``outbound|9080|v1|reviews.bookinfo.svc.cluster.local``."""
         return f"outbound|{self.port.number}|{self.subset}|{self.service.host}"
 
+    @property
+    def sources(self) -> tuple[ObjectKey, ...]:
+        declared = (self.service.source,) if self.service.source else ()
+        return (*declared, *self.policy.sources)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
@@ -156,6 +161,10 @@ class VirtualHost:
     routes: tuple[Route, ...]
     https_redirect: bool = False
 
+    @property
+    def sources(self) -> tuple[ObjectKey, ...]:
+        return tuple(dict.fromkeys(route.source for route in self.routes if route.source))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteTable:
@@ -167,6 +176,10 @@ class RouteTable:
     name: str
     virtual_hosts: tuple[VirtualHost, ...]
     fallback: Passthrough | None
+
+    @property
+    def sources(self) -> tuple[ObjectKey, ...]:
+        return tuple(dict.fromkeys(source for host in self.virtual_hosts for source in host.sources))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +211,10 @@ class HttpListener:
     otherwise: Forwarding | None = None
     """Where what is not HTTP goes, if a service claims it."""
 
+    @property
+    def sources(self) -> tuple[ObjectKey, ...]:
+        return self.otherwise.sources if self.otherwise else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpListener:
@@ -210,6 +227,10 @@ class TcpListener:
     port: int
     to: Forwarding
     is_bound: bool
+
+    @property
+    def sources(self) -> tuple[ObjectKey, ...]:
+        return self.to.sources
 
 
 OutboundListener = HttpListener | TcpListener
@@ -283,6 +304,13 @@ class InboundView:
     """For ports that nobody declared (capture only)."""
     authorization: Authorization
     namespace: str
+    undeclared: tuple[tuple[int, MutualTls], ...] = ()
+    """Single ports that no service declares, of which something else is demanded (capture only)."""
+
+    @property
+    def sources(self) -> tuple[ObjectKey, ...]:
+        ports = (source for port in self.ports for source in port.sources)
+        return tuple(dict.fromkeys((*ports, *self.authorization.sources)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

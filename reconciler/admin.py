@@ -100,7 +100,10 @@ def private(
 
 
 async def serve_socket(app: web.Application, path: Path) -> web.AppRunner:
-    """Listen on the socket; a stale one of a dead daemon is replaced (the state's lock was taken before)."""
+    """Listen on the socket; a stale one of a dead daemon is replaced (the state's lock was taken before).
+
+    :raises Misconfigured: when it cannot be had.
+    """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108 (one system call; the rule against blocking paths means reading)
     runner = web.AppRunner(app, access_log=None)
@@ -108,6 +111,12 @@ async def serve_socket(app: web.Application, path: Path) -> web.AppRunner:
     before = os.umask(0o177)
     try:
         await web.UnixSite(runner, str(path)).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise Misconfigured(
+            f"cannot listen on {path}: {error}",
+            hint="choose another directory with --state, or a shorter path",
+        ) from error
     finally:
         os.umask(before)
     return runner

@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from prometheus_client import CollectorRegistry
 
@@ -37,18 +37,17 @@ from mesh.clock import Clock
 from mesh.errors import MeshError, Misconfigured
 from mesh.latest import Latest
 from mesh.names import is_ip
-from mesh.world import Trust
+from mesh.world import Credentials, Trust
 from reconciler import admin, memory, status
-from reconciler.acceptance import Accepted
 from reconciler.counters import expose
 from reconciler.cycle import Bell, CycleStatus, run_cycle
 from reconciler.fetching import Remote, redacted
 from reconciler.loop import run_stall_watch
 from reconciler.reading import Reader, Reading
 from reconciler.schedule import Schedule
-from reconciler.settings import Settings, read_credentials
+from reconciler.settings import Settings, at, read_credentials
 from reconciler.steps import Desk, start, steps
-from reconciler.tokens import FOLDER, keep_trust_domain
+from reconciler.tokens import FOLDER, keep_trust_domain, kept_trust_domain
 from reconciler.worlds import Worlds
 from registries.enrolment import Enrolment
 from registries.roster import Roster
@@ -112,6 +111,10 @@ def _locked(state: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _bundle(authority: Authority) -> TrustBundle:
+    return TrustBundle.of(authority.trust_domain, authority.roots)
+
+
 def _is_loopback(address: str) -> bool:
     """Whether only programs of this host can connect."""
     return is_ip(address) and ipaddress.ip_address(address).is_loopback
@@ -148,7 +151,8 @@ class _Daemon:
         self._fleet = Fleet(clock, self._worlds.latest, self._enrolment)
         self._server: Server | None = None
         self._late: tuple[asyncio.Task[Any], ...] = ()
-        self._trust_domain = ""
+        # A CA that is there already speaks for its trust domain before anything was accepted.
+        self._trust_domain = kept_trust_domain(settings.state) or ""
         remote = Remote.parse(settings.repo, settings.branch)
         self._cycle: Latest[CycleStatus] = Latest(CycleStatus(branch=remote.branch, url=redacted(remote.url)))
         self._desk: Desk[Reading] = Desk(
@@ -217,7 +221,7 @@ class _Daemon:
             "admin listening",
             extra={
                 "socket": self._settings.admin_socket,
-                "metrics": f"{self._settings.metrics_address}:{port}",
+                "metrics": at(self._settings.metrics_address, port),
             },
         )
 
@@ -227,20 +231,16 @@ class _Daemon:
         self._readiness.done("repository")
         if accepted is None:
             raise TypeError("nothing was accepted")
-        authority = Latest(self._authority(accepted))
+        reopen = partial(self._authority, accepted.reading.config.trust_domain)
+        authority = Latest(reopen())
         keep_trust_domain(self._settings.state, authority.value.trust_domain)
         self._trust_domain = authority.value.trust_domain
         issuer = Issuer(authority, Profile(), self._clock)
         reissue = partial(server_credentials, issuer, self._hosts())
         credentials = Latest(reissue())
-        bundle = TrustBundle.of(authority.value.trust_domain, authority.value.roots)
-        self._worlds.trust.publish(
-            Trust(
-                bundle.trust_domain,
-                bundle.roots,
-                await asyncio.to_thread(read_credentials, self._settings.secrets_directory),
-            )
-        )
+        bundle = Latest(_bundle(authority.value))
+        presented = await asyncio.to_thread(read_credentials, self._settings.secrets_directory)
+        self._trust(bundle.value, presented)
         self._readiness.done("certificates")
         await self._worlds.is_first_made.wait()
         self._readiness.done("world")
@@ -248,13 +248,26 @@ class _Daemon:
         self._late = (
             group.create_task(self._fleet.run(), name="fleet"),
             group.create_task(
-                run_upkeep(partial(self._authority, accepted), authority, reissue, credentials, self._clock),
-                name="upkeep",
+                run_upkeep(reopen, authority, reissue, credentials, self._clock), name="upkeep"
             ),
+            group.create_task(self._follow(authority, bundle, presented), name="trust"),
             group.create_task(self._open_est(issuer, authority, credentials, bundle), name="est"),
         )
         await self._open_xds(credentials)
         self._readiness.done("ports")
+
+    async def _follow(
+        self, authority: Latest[Authority], bundle: Latest[TrustBundle], presented: Credentials
+    ) -> NoReturn:
+        """A CA that was replaced is told to proxies and machines, which is when they learn its roots."""
+        version = authority.version
+        while True:
+            version, newest = await authority.newer_than(version)
+            bundle.publish(_bundle(newest))
+            self._trust(bundle.value, presented)
+
+    def _trust(self, bundle: TrustBundle, presented: Credentials) -> None:
+        self._worlds.trust.publish(Trust(bundle.trust_domain, bundle.roots, presented))
 
     def _check(self, reading: Reading) -> None:
         """A mesh is not moved to another trust domain by a commit: every certificate would be worthless.
@@ -268,41 +281,43 @@ class _Daemon:
                 hint="change meshConfig.trustDomain back, or start with a new state directory",
             )
 
-    def _authority(self, accepted: Accepted[Reading]) -> Authority:
+    def _authority(self, trust_domain: str) -> Authority:
         return open_authority(
             self._settings.state / _CA,
             self._clock.now(),
-            trust_domain=accepted.reading.config.trust_domain,
+            trust_domain=trust_domain,
             plugged_in=self._settings.ca_directory,
         )
 
-    def _hosts(self) -> tuple[str, ...]:
+    def _hosts(self) -> tuple[str | ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
         own = self._settings.listen_address
         anywhere = own in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
         names = ("localhost", "127.0.0.1", *(() if anywhere else (own,)), *self._settings.est_hosts)
-        return tuple(dict.fromkeys((*names, socket.gethostname().lower())))
+        host = socket.gethostname().lower()
+        everything = dict.fromkeys((*names, *((host,) if host.isascii() else ())))
+        return tuple(ipaddress.ip_address(name) if is_ip(name) else name for name in everything)
 
     async def _open_xds(self, credentials: Latest[ServerCredentials]) -> None:
         sessions = Sessions(bodies=Bodies(), metrics=Metrics(self._registry), jitter=random.random)
         self._server = Server(self._fleet, sessions, self._clock)
         port = await self._server.start(
-            f"{self._settings.listen_address}:{self._settings.xds_port}", _Certificates(credentials)
+            at(self._settings.listen_address, self._settings.xds_port), _Certificates(credentials)
         )
-        log.info("xds listening", extra={"address": f"{self._settings.listen_address}:{port}"})
+        log.info("xds listening", extra={"address": at(self._settings.listen_address, port)})
 
     async def _open_est(
         self,
         issuer: Issuer,
         authority: Latest[Authority],
         credentials: Latest[ServerCredentials],
-        bundle: TrustBundle,
+        bundle: Latest[TrustBundle],
     ) -> None:
         """Serve enrolment, and present the newest certificate."""
         context = server_context(credentials.value)
         app = application(
             issuer=issuer,
             tokens=JoinTokens(self._settings.state / FOLDER),
-            trust=Latest(bundle),
+            trust=bundle,
             counters=Counters(self._registry, authority),
             clock=self._clock,
         )
@@ -310,7 +325,7 @@ class _Daemon:
             app, self._settings.listen_address, self._settings.est_port, ssl_context=context
         )
         self._doors.push_async_callback(runner.cleanup)
-        log.info("est listening", extra={"address": f"{self._settings.listen_address}:{port}"})
+        log.info("est listening", extra={"address": at(self._settings.listen_address, port)})
         version = 0
         while True:
             version, newest = await credentials.newer_than(version)

@@ -393,8 +393,9 @@ async def renew(folder: Path, branch: str, aside: Aside) -> Clone:
 
 def _set_aside(folder: Path) -> tuple[Path, Clone]:
     kept = folder.with_name(f"{folder.name}.damaged")
-    shutil.rmtree(kept, ignore_errors=True)
-    folder.rename(kept)
+    if folder.exists():  # else an earlier attempt got no further, and the only copy stands aside already
+        shutil.rmtree(kept, ignore_errors=True)
+        folder.rename(kept)
     fresh = Clone.open(folder)
     for name in ("HEAD", "config"):  # so that git can enter it, should the damage be here
         shutil.copyfile(folder / name, kept / name)

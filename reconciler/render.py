@@ -38,6 +38,7 @@ def problem_lines(problem: Problem) -> str:
 
 
 def problem_fields(problem: Problem) -> dict[str, Any]:
+    """A problem in every JSON answer. ``object`` is null where it is not known."""
     return {
         "code": problem.code,
         "severity": str(problem.severity),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -13,9 +13,9 @@ def status(answer: Mapping[str, Any]) -> str:
     git, live = answer["git"], answer["live"]
     lines = [
         f"repository  {git['url']} ({git['branch']})",
-        f"revision    {_short(answer['revision']) or 'none yet'}, fetched {git['fetched_at'] or 'never'}",
+        f"revision    {_short(answer['revision']) or 'none yet'}, fetched {_moment(git['fetched_at']) or 'never'}",
         f"state       {answer['state']}{_because(answer)}",
-        f"live        {_short(live['revision']) or 'nothing'} on {_share(live)}",
+        f"live        {_live(live)}",
     ]
     if answer["hint"]:
         lines.append(f"            hint: {answer['hint']}")
@@ -28,18 +28,21 @@ def status(answer: Mapping[str, Any]) -> str:
         lines += ["", *(line for problem in warnings for line in _with_hint(problem))]
     for refusal in live["refused"]:
         lines += ["", *_refusal(refusal)]
-    lines += [
-        f"BROKEN      {one['resource']}: {one['reason']} (a bug, see the log)" for one in answer["broken"]
-    ]
+    for one in answer["broken"]:
+        lines.append(f"BROKEN      {one['resource']}: {one['reason']} (a bug, see the log)")
+        lines += _from(one["sources"])
     return "\n".join(lines)
 
 
 def _because(answer: Mapping[str, Any]) -> str:
-    return f" since {answer['since']}: {answer['reason']}" if answer["reason"] else ""
+    return f" since {_moment(answer['since'])}: {answer['reason']}" if answer["reason"] else ""
 
 
-def _share(live: Mapping[str, Any]) -> str:
-    return f"{live['acknowledged']} of {live['connected']} connected proxies{_took(live)}"
+def _live(live: Mapping[str, Any]) -> str:
+    if not live["connected"]:
+        return "no proxy is connected"
+    share = f"{live['acknowledged']} of {live['connected']} connected proxies"
+    return f"{_short(live['revision']) or 'nothing'} on {share}{_took(live)}"
 
 
 def _took(live: Mapping[str, Any]) -> str:
@@ -52,7 +55,7 @@ def _units(units: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [("UNIT", "SEEN", "ACCEPTED", "")]
     found: list[str] = []
     for unit in units:
-        held = f"held since {unit['held_since']}" if unit["held_since"] else ""
+        held = f"held since {_moment(unit['held_since'])}" if unit["held_since"] else ""
         rows.append((unit["name"], _short(unit["seen"]), _short(unit["accepted"]) or "-", held))
     heading, *lines = table(rows)
     for line, unit in zip(lines, units, strict=True):
@@ -76,7 +79,11 @@ def _refusal(refusal: Mapping[str, Any]) -> Iterable[str]:
         f"refused     proxy {refusal['proxy']} refused {refusal['type']} {refusal['resource']}"
         f" at {refusal['version']}: {refusal['message']}"
     )
-    for source in refusal["sources"]:
+    yield from _from(refusal["sources"])
+
+
+def _from(sources: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    for source in sources:
         yield f"            from {_place(source)} {source['object']}"
 
 
@@ -134,3 +141,8 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _short(commit: str) -> str:
     return commit[:7]
+
+
+def _moment(stamp: str | None) -> str:
+    """``2026-11-23 12:52:09Z``; empty for none."""
+    return f"{datetime.fromisoformat(stamp).astimezone(UTC):%Y-%m-%d %H:%M:%S}Z" if stamp else ""

@@ -45,6 +45,11 @@ class Settings:
         return self.state / "admin.sock"
 
 
+def at(address: str, port: int) -> str:
+    """``address:port``, as gRPC reads it: an IPv6 address stands in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def read_credentials(directory: Path | None) -> Credentials:
     """The gateways' certificates of the operator's directory.
 
@@ -57,11 +62,21 @@ def read_credentials(directory: Path | None) -> Credentials:
         raise Misconfigured(
             f"the secrets directory {directory} does not exist", hint="create it, or leave the setting out"
         )
-    for folder in sorted(directory.glob("*/*")):
-        namespace, name = folder.parent.name, folder.name
-        if folder.is_dir() and _NAME.fullmatch(namespace) and _NAME.fullmatch(name):
-            found.setdefault(namespace, {})[name] = _pair(folder)
+    for namespace in _folders(directory):
+        for folder in _folders(namespace):
+            found.setdefault(namespace.name, {})[folder.name] = _pair(folder)
     return found
+
+
+def _folders(directory: Path) -> list[Path]:
+    """Those that an object could name. Not by ``glob``, which passes over what it may not read."""
+    try:
+        return sorted(path for path in directory.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
+    except OSError as error:
+        raise Misconfigured(
+            f"the secrets in {directory} cannot be read: {error.strerror}",
+            hint="they must be readable for the user that the control plane runs as",
+        ) from error
 
 
 def _pair(folder: Path) -> Credential:

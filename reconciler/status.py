@@ -6,7 +6,6 @@ Three clocks (DESIGN 1.4): when a commit was seen, when it was pushed, when the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +15,12 @@ from reconciler.acceptance import Accepted
 from reconciler.cycle import CycleStatus
 from reconciler.missing import missing_credentials
 from reconciler.reading import Reading
+from reconciler.render import problem_fields
 from reconciler.worlds import Worlds
 from xds import envoy
 from xds.fleet import Fleet
 from xds.member import Member
+from xds.memo import Broken
 from xds.resources import Resource
 from xds.server import Connection
 from xds.session import Sync, TypeStatus
@@ -42,11 +43,11 @@ def status(cycle: CycleStatus, fleet: Fleet, worlds: Worlds) -> dict[str, Any]:
                 "seen": unit.seen,
                 "accepted": unit.accepted or "",
                 "held_since": _stamp(unit.held_since),
-                "problems": [_problem(problem) for problem in unit.problems],
+                "problems": [problem_fields(problem) for problem in unit.problems],
             }
             for unit in cycle.units
         ],
-        "problems": [_problem(problem) for problem in _problems(worlds)],
+        "problems": [problem_fields(problem) for problem in _problems(worlds)],
         "live": {**_live(fleet, accepted), "seen_at_ms": _milliseconds(worlds.seen_at)},
         "git": {
             "url": cycle.url,
@@ -54,7 +55,17 @@ def status(cycle: CycleStatus, fleet: Fleet, worlds: Worlds) -> dict[str, Any]:
             "fetched_at": _stamp(cycle.fetched_at),
             "event": str(cycle.event.value) if cycle.event else "",
         },
-        "broken": [asdict(broken) for broken in fleet.memo.broken],
+        "broken": [broken_fields(broken, accepted) for broken in fleet.memo.broken],
+    }
+
+
+def broken_fields(broken: Broken, accepted: Accepted[Reading] | None) -> dict[str, Any]:
+    """What could not be made, and the lines of what it was to be made of."""
+    return {
+        "resource": broken.resource,
+        "function": broken.function,
+        "reason": broken.reason,
+        "sources": _sources(broken.sources, accepted),
     }
 
 
@@ -183,19 +194,6 @@ def _sources(keys: Iterable[ObjectKey], accepted: Accepted[Reading] | None) -> l
             }
         )
     return found
-
-
-def _problem(problem: Problem) -> dict[str, Any]:
-    return {
-        "code": problem.code,
-        "severity": str(problem.severity),
-        "file": problem.where.file,
-        "line": problem.where.line,
-        "path": problem.path,
-        "object": str(problem.object) if problem.object else "",
-        "message": problem.message,
-        "hint": problem.hint,
-    }
 
 
 def _stamp(moment: datetime | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ca.callers import Caller
 from ca.tokens import JoinToken, JoinTokens
 from mesh.clock import Clock
 from mesh.durations import parse_duration
-from mesh.errors import Misconfigured
+from mesh.errors import Misconfigured, Unavailable
 from mesh.identity import SpiffeId
 from mesh.names import DEFAULT_DOMAIN
 from reconciler.render_status import table
@@ -38,6 +39,7 @@ class Desk:
                 "a join token needs an identity and a machine's name",
                 hint="meshwright ca token --identity NAMESPACE/ACCOUNT --name NAME",
             )
+        _be_owner(self._state)
         authority = self._authority()
         try:
             lifetime = parse_duration(ttl)
@@ -49,6 +51,7 @@ class Desk:
         return self._tokens.create(caller, lifetime, root_hash=authority.root_hash, now=self._clock.now())
 
     def revoke(self, token_id: str) -> None:
+        _be_owner(self._state)
         self._tokens.revoke(token_id, self._clock.now())
 
     def listed(self) -> tuple[JoinToken, ...]:
@@ -70,17 +73,61 @@ class Desk:
         )
 
 
+def open_ca(state: Path, plugged_in: Path | None, wanted: str | None, clock: Clock) -> Authority:
+    """The authority of this state, made for ``wanted`` when there is none yet.
+
+    :raises Misconfigured: when there is one for another trust domain: all that it signed would be worthless.
+    """
+    _be_owner(state)
+    kept = kept_trust_domain(state)
+    if wanted and kept and wanted != kept:
+        raise Misconfigured(
+            f"the CA in {state} signs for trust domain {kept!r}, not for {wanted!r}",
+            hint="leave out --trust-domain, or start with a new state directory",
+        )
+    domain = wanted or kept or DEFAULT_DOMAIN
+    authority = open_authority(state / "ca", clock.now(), trust_domain=domain, plugged_in=plugged_in)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keep_trust_domain(state, domain)
+    return authority
+
+
 def keep_trust_domain(state: Path, name: str) -> None:
-    """Note whom the CA of this state signs for, so that commands know it without the daemon."""
+    """Note whom the CA of this state signs for, so that commands know it without the daemon.
+
+    Written once: a control plane that starts again must not need space on the disk.
+    """
+    if kept_trust_domain(state) == name:
+        return
     made = state / (_TRUST_DOMAIN + ".new")
-    made.write_text(name + "\n", encoding="utf-8")
-    made.replace(state / _TRUST_DOMAIN)
+    try:
+        made.write_text(name + "\n", encoding="utf-8")
+        made.replace(state / _TRUST_DOMAIN)
+    except OSError as error:
+        raise Unavailable(
+            f"could not write {made}: {error.strerror}", hint="check the space and the owner of the directory"
+        ) from error
+
+
+def kept_trust_domain(state: Path) -> str | None:
+    """Whom the CA of this state signs for; ``None`` as long as there is none."""
+    kept = state / _TRUST_DOMAIN
+    return (kept.read_text(encoding="utf-8").strip() or None) if kept.exists() else None
 
 
 def trust_domain(state: Path) -> str:
-    """Whom the CA of this state signs for."""
-    kept = state / _TRUST_DOMAIN
-    return kept.read_text(encoding="utf-8").strip() if kept.exists() else DEFAULT_DOMAIN
+    """Whom the CA of this state signs for, or will by default."""
+    return kept_trust_domain(state) or DEFAULT_DOMAIN
+
+
+def _be_owner(state: Path) -> None:
+    """What root writes here (with sudo, say), the control plane cannot read."""
+    if state.exists() and state.stat().st_uid != os.geteuid():
+        owner = state.stat().st_uid
+        raise Misconfigured(
+            f"{state} belongs to another user (uid {owner})",
+            hint=f"run it as its owner: sudo -u '#{owner}' …",
+        )
 
 
 def render(tokens: Sequence[JoinToken], output: str) -> str:

@@ -255,7 +255,7 @@ def _endpoints(service: Service, entry: ConfigObject[ServiceEntry], *selected: W
     elif entry.spec.endpoints:
         places = tuple(_listed(entry, at, spec) for at, spec in enumerate(entry.spec.endpoints))
     elif service.resolution is Resolution.DNS:
-        places = (Workload(name="", namespace=service.key.namespace, address=service.host, mutual_tls=False),)
+        places = (_itself(service),)
     else:
         places = ()
     in_order = sorted(places, key=lambda place: (place.address, place.ports, place.name))
@@ -265,6 +265,16 @@ def _endpoints(service: Service, entry: ConfigObject[ServiceEntry], *selected: W
             for port in service.ports
         },
         accounts=tuple(sorted({_account(place) for place in places if place.mutual_tls})),
+    )
+
+
+def _itself(service: Service) -> Workload:
+    return Workload(
+        name="",
+        namespace=service.key.namespace,
+        address=service.host,
+        mutual_tls=False,
+        source=service.source,
     )
 
 
@@ -299,6 +309,7 @@ def _endpoint(place: Workload, port: Port, location: Location) -> Endpoint:
         locality=place.locality,
         mutual_tls=place.mutual_tls and location is Location.INTERNAL,
         workload=place.name,
+        source=place.source,
     )
 
 

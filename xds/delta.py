@@ -147,7 +147,7 @@ class Delta:
             self._refused(response, error, now, jitter)
             return Heard.NACK
         self._suspects.accepted(response)
-        if not response.is_trial and not self._suspects.culprits:
+        if not self._suspects.culprits and not self._suspects.is_searching:
             self.last_refusal = ""
         return Heard.ACK
 

@@ -221,11 +221,12 @@ class Fleet:
         newcomers = [member for member in self.members if not member.is_ready.is_set()]
         async with self._working():
             await asyncio.to_thread(self._workshop.make, [member.seat for member in newcomers])
-        self._workshop.serve()
+        # A refusal that came meanwhile may concern those who were here before.
+        concerned = {*newcomers, *self._having(self._workshop.serve())}
         for facet in {facet for member in newcomers for facet in member.facets}:
             if not facet.adopted:
                 facet.adopt()
-        await self._publish_each(newcomers)
+        await self._publish_each(concerned)
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[None]:
@@ -244,6 +245,8 @@ class Fleet:
             self.progress = Progress(revision=revision, pushed_at=self._clock.now())
             for facet in self.facets:
                 facet.adopt()
+            # While they are told one after another, nobody counts as having it.
+            self._behind = set(self.members)
         await self._publish_each(concerned)
         if is_new:
             self._behind = {member for member in self.members if not member.is_live}

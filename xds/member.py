@@ -102,11 +102,14 @@ class Member:
         return all(self._is_live(type_url) for type_url in envoy.TYPES)
 
     def _is_live(self, type_url: str) -> bool:
-        wanted = self.assignment.value.parts.get(type_url, ())
+        contributing = self.contributing(type_url)
+        if contributing != self._composed.get(type_url):
+            return False  # it was put into other facets, and is not told of them yet
         held = self.held.get(type_url, ())
+        wanted = tuple(facet.parts[type_url] for facet in contributing)
         if held == wanted or type_url in self._moved:
             return held == wanted
-        adopted = [facet.adopted.get(type_url, 0) for facet in self.contributing(type_url)]
+        adopted = [facet.adopted.get(type_url, 0) for facet in contributing]
         return len(held) == len(adopted) and all(
             part.serial >= floor for part, floor in zip(held, adopted, strict=True)
         )

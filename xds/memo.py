@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mesh.interning import Recall
+from mesh.names import ObjectKey
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ class Broken:
     resource: str
     function: str
     reason: str
+    sources: tuple[ObjectKey, ...] = ()
+    """The objects that what it was to be made of came from."""
 
 
 class Memo(Recall):
@@ -71,7 +74,12 @@ class Memo(Recall):
         except Exception as error:
             if place not in self._broken:
                 log.exception("resource broken", extra={"resource": name, "function": function.__name__})
-            self._broken[place] = Broken(name, function.__name__, f"{type(error).__name__}: {error}")
+            self._broken[place] = Broken(
+                name,
+                function.__name__,
+                f"{type(error).__name__}: {error}",
+                tuple(dict.fromkeys(_sources(arguments))),
+            )
             if key in self._last:
                 yield self._last[key]
             return
@@ -84,3 +92,17 @@ class Memo(Recall):
     def forget_owner(self, owner: str) -> None:
         """The facet is gone, and what was wrong with it."""
         self._broken = {key: broken for key, broken in self._broken.items() if key[0] != owner}
+
+
+def _sources(given: Any) -> Iterator[ObjectKey]:
+    """The objects behind what a resource was to be made of: whatever names its ``source`` or ``sources``."""
+    match given:
+        case ObjectKey():
+            yield given
+        case tuple():
+            for part in given:
+                yield from _sources(part)
+        case _:
+            yield from getattr(given, "sources", ())
+            if isinstance(source := getattr(given, "source", None), ObjectKey):
+                yield source

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from ca.authority import open_authority
 from mesh.clock import SystemClock
 from mesh.names import DEFAULT_DOMAIN
 from reconciler import tokens
@@ -29,13 +28,10 @@ def ca() -> None:
 @ca.command()
 @state_option
 @_directory
-@click.option("--trust-domain", default=DEFAULT_DOMAIN, show_default=True)
-def init(state: Path, ca_directory: Path | None, trust_domain: str) -> None:
-    """Make the authority (or check the one plugged in) and print the hash of its root."""
-    authority = open_authority(
-        state / "ca", SystemClock().now(), trust_domain=trust_domain, plugged_in=ca_directory
-    )
-    tokens.keep_trust_domain(state, authority.trust_domain)
+@click.option("--trust-domain", show_default=DEFAULT_DOMAIN, metavar="NAME", help="Whom it signs for.")
+def init(state: Path, ca_directory: Path | None, trust_domain: str | None) -> None:
+    """Make the authority (or check the one that is there) and print the hash of its root."""
+    authority = tokens.open_ca(state, ca_directory, trust_domain, SystemClock())
     click.echo(f"trust domain  {authority.trust_domain}")
     click.echo(f"root sha256   {authority.root_hash}")
     click.echo(f"until         {authority.not_after:%Y-%m-%d}")

@@ -55,7 +55,7 @@ from reconciler.settings import Settings
 )
 @click.option(
     "--poll",
-    type=click.FloatRange(min=0.1),
+    type=click.FloatRange(min=0.1, max=86_400),
     envvar="MESHWRIGHT_POLL",
     default=30.0,
     show_default=True,
@@ -84,7 +84,13 @@ from reconciler.settings import Settings
     metavar="NAME",
     help="A name or address of this host that EST clients check (may be given again).",
 )
-@click.option("--log-level", envvar="MESHWRIGHT_LOG_LEVEL", default="INFO", show_default=True)
+@click.option(
+    "--log-level",
+    type=click.Choice(("DEBUG", "INFO", "WARNING", "ERROR"), case_sensitive=False),
+    envvar="MESHWRIGHT_LOG_LEVEL",
+    default="INFO",
+    show_default=True,
+)
 def serve(poll: float, log_level: str, **options: object) -> None:
     """Serve the mesh that a branch of a Git repository describes."""
     logs.set_up(log_level.upper())

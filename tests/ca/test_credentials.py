@@ -10,10 +10,12 @@ from pathlib import Path
 
 from cryptography import x509
 
+from ca import minting
 from ca.authority import Authority, open_authority
 from ca.credentials import ServerCredentials, run_upkeep, server_credentials
 from ca.issuance import Issuer
 from ca.profile import Profile
+from mesh.errors import MeshError, Misconfigured, Unavailable
 from mesh.latest import Latest
 from tests.support.certificates import an_authority, an_issuer
 from tests.support.clock import FakeClock
@@ -113,3 +115,65 @@ async def test_an_intermediate_is_renewed_while_running(tmp_path: Path) -> None:
     assert authority.value.roots == first.roots
     _, signer = x509.load_pem_x509_certificates(credentials.value.chain_pem)
     assert signer == authority.value.certificate
+
+
+async def test_a_clock_that_is_set_back_is_noticed_within_the_hour() -> None:
+    """Else the server shows a certificate that is not valid yet, for as long as the clock was wrong."""
+    clock = FakeClock()
+    authority = an_authority(clock.now() - timedelta(days=60))
+
+    async def back() -> None:
+        clock.jump(timedelta(days=-30))
+        await passed(clock, 2)
+
+    credentials = await kept(clock, Latest(authority), lambda: authority, lambda _: back())
+
+    assert credentials.version == 1
+    assert credentials.value.not_before < clock.now() < credentials.value.not_after
+
+
+async def test_what_cannot_be_renewed_now_stays_in_force_and_is_tried_again() -> None:
+    """A full disk, or a plugged-in directory that is just being replaced."""
+    clock = FakeClock()
+    authority = an_authority(clock.now())
+    problems: list[MeshError] = [
+        Unavailable("could not write ca: No space left on device"),
+        Misconfigured("ca-key.pem does not fit ca-cert.pem"),
+    ]
+
+    def reopen() -> Authority:
+        if problems:
+            raise problems.pop()
+        return authority
+
+    credentials = await kept(clock, Latest(authority), reopen, lambda _: passed(clock, 14))
+
+    assert problems == []
+    assert credentials.version == 1
+
+
+async def test_a_ca_that_was_replaced_signs_the_servers_certificate_at_once() -> None:
+    """Else its callers are verified with the old roots until noon."""
+    clock = FakeClock()
+    replaced = an_authority(clock.now())
+
+    authority = Latest(an_authority(clock.now()))
+    credentials = await kept(clock, authority, lambda: replaced, lambda _: passed(clock, 1))
+
+    assert authority.value == replaced
+    assert credentials.value.roots_pem == minting.pem(*replaced.roots)
+
+
+async def test_a_ca_in_its_last_minutes_is_not_asked_without_a_pause() -> None:
+    clock = FakeClock()
+    authority = an_authority(clock.now())
+    clock.jump(authority.not_after - clock.now() - timedelta(minutes=5))
+
+    async def five_minutes() -> None:
+        for _ in range(5):
+            await clock.advance(timedelta(minutes=1))
+            await asyncio.to_thread(int)
+
+    credentials = await kept(clock, Latest(authority), lambda: authority, lambda _: five_minutes())
+
+    assert credentials.version <= 5

@@ -172,6 +172,21 @@ async def test_without_a_token_nothing_is_signed(tmp_path: Path) -> None:
     )
 
 
+async def test_what_is_wrong_on_the_servers_disk_is_told_to_its_log_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token that another user made with sudo, say. Here a folder stands where its file should."""
+    async with served_est(tmp_path) as est:
+        token = a_token(est)
+        [record] = tmp_path.rglob(f"{token.split('.')[1]}.json")
+        record.unlink()
+        record.mkdir()
+        status, text, _ = await post(est, "simpleenroll", a_csr(), bearer(token))
+
+    assert (status, text) == (503, "the control plane cannot enrol now\ntry again; its log says why\n")
+    assert vars(caplog.records[-1])["reason"] == f"could not read {record}: Is a directory"
+
+
 async def test_a_malformed_request_does_not_use_the_token_up(tmp_path: Path) -> None:
     async with served_est(tmp_path) as est:
         token = a_token(est)

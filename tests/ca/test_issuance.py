@@ -20,6 +20,7 @@ from ca.callers import Caller
 from ca.issuance import Chain, Vetted, sign, vet, vet_control_plane
 from ca.profile import Profile, control_plane, machine_name
 from ca.requests import Request
+from ca.rotation import half_life
 from mesh.errors import Misconfigured, Refused, Unavailable
 from tests.support.certificates import NOW, a_caller, a_key, a_request, an_authority
 
@@ -76,6 +77,15 @@ def test_a_short_life_is_not_backdated_past_its_own_half() -> None:
 
     assert leaf.not_valid_before_utc == NOW - timedelta(seconds=6)
     assert leaf.not_valid_after_utc == NOW + timedelta(minutes=1)
+
+
+def test_a_leaf_of_an_authority_that_is_about_to_end_is_not_past_its_own_half() -> None:
+    """Half-life in the past would have every machine renew again and again."""
+    authority = an_authority(NOW)
+    now = authority.not_after - timedelta(minutes=5)
+    vetted = vet(a_request(), a_caller(), Profile(), authority, now)
+
+    assert half_life(vetted.not_before, vetted.not_after) > now
 
 
 def test_serial_numbers_are_positive_and_fit_twenty_bytes() -> None:
@@ -168,6 +178,14 @@ def test_the_control_planes_certificate_may_carry_names_and_addresses() -> None:
         x509.IPAddress(ip_address("192.0.2.1")),
         x509.IPAddress(ip_address("2001:db8::1")),
     ]
+
+
+def test_a_host_name_that_is_none_is_the_operators_mistake() -> None:
+    with pytest.raises(Misconfigured) as error:
+        vet_control_plane(a_request(), ["höst"], Profile(), an_authority(NOW), NOW)
+
+    assert str(error.value) == "not a host name: 'höst'"
+    assert error.value.hint == "write an international name in its ASCII form: xn--…"
 
 
 def test_only_vetting_makes_something_that_can_be_signed() -> None:

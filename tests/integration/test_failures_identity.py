@@ -33,6 +33,9 @@ FRONT_NODE = "sidecar~127.0.80.10~front-1.shop~shop.svc.cluster.local"
 GHOST_NODE = "sidecar~127.0.80.10~ghost-1.shop~shop.svc.cluster.local"
 
 
+PRESENTED = "machine {} presented a certificate of ns/{}/sa/{} but connects as {}: refused"
+
+
 @pytest.mark.parametrize(
     ("account", "machine", "node", "label", "reason"),
     [
@@ -41,23 +44,21 @@ GHOST_NODE = "sidecar~127.0.80.10~ghost-1.shop~shop.svc.cluster.local"
             "ledger-1",
             FRONT_NODE,
             "identity",
-            "machine ledger-1 presented a certificate of ns/bank/sa/ledger but connects as ns/shop: refused",
+            PRESENTED.format("ledger-1", "bank", "ledger", "ns/shop"),
         ),
         (
             "shop/orders",
             "front-1",
             FRONT_NODE,
             "identity",
-            "machine front-1 presented a certificate of ns/shop/sa/orders"
-            + " but connects as ns/shop/sa/front: refused",
+            PRESENTED.format("front-1", "shop", "orders", "ns/shop/sa/front"),
         ),
         (
             "shop/front",
             "front-2",
             FRONT_NODE,
             "machine",
-            "machine front-2 presented a certificate of ns/shop/sa/front"
-            + " but connects as proxy front-1: refused",
+            PRESENTED.format("front-2", "shop", "front", "proxy front-1"),
         ),
         (
             "shop/front",

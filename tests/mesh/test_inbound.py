@@ -76,3 +76,11 @@ def test_a_clients_rule_for_a_service_does_not_act_on_the_service() -> None:
 
 def test_a_workload_of_no_service_has_no_ports() -> None:
     assert view(a_workload("reviews")).ports == ()
+
+
+def test_a_demand_on_a_port_holds_whether_or_not_a_service_declares_it() -> None:
+    """Else a port that is STRICT by name would take plain text, because nobody declared it."""
+    ports = {9080: {"mode": "STRICT"}, 9999: {"mode": "STRICT"}, 7: {"mode": "PERMISSIVE"}}
+    own = document("PeerAuthentication", "own", portLevelMtls=ports, **of_app("reviews"))
+
+    assert view(a_service("reviews"), a_workload("reviews"), own).undeclared == ((9999, MutualTls.STRICT),)

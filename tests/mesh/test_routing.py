@@ -234,15 +234,14 @@ def test_a_host_is_called_by_its_names_and_addresses() -> None:
     own = service_host(service, port, None, None, "bookinfo", "cluster.local", False)
     assert own.domains == (
         REVIEWS,
+        f"{REVIEWS}.",
         "reviews",
         "reviews.bookinfo",
         "reviews.bookinfo.svc",
         "240.0.0.1",
         "[2001:db8::1]",
     )
-    assert (
-        service_host(service, port, None, None, "", "cluster.local", False).domains[1] == "reviews.bookinfo"
-    )
+    assert "reviews" not in service_host(service, port, None, None, "", "cluster.local", False).domains
 
 
 def test_at_the_http_proxy_names_carry_their_port_which_80_may_leave_out() -> None:
@@ -250,7 +249,8 @@ def test_at_the_http_proxy_names_carry_their_port_which_80_may_leave_out() -> No
         service = a_view_service("reviews", a_view_port(port))
         return service_host(service, service.ports[0], None, None, "", "cluster.local", True).domains
 
-    assert domains(9080) == (f"{REVIEWS}:9080", "reviews.bookinfo:9080", "reviews.bookinfo.svc:9080")
+    names = (REVIEWS, f"{REVIEWS}.", "reviews.bookinfo", "reviews.bookinfo.svc")
+    assert domains(9080) == tuple(f"{name}:9080" for name in names)
     assert domains(80)[:2] == (REVIEWS, f"{REVIEWS}:80")
 
 

@@ -82,7 +82,7 @@ def test_a_client_can_only_know_what_mesh_and_namespace_demand() -> None:
 def test_in_the_root_namespace_nothing_counts_twice() -> None:
     config = a_config(MESH)
 
-    assert levels(config, "PeerAuthentication", ROOT) == ((), config.within("PeerAuthentication", ROOT))
+    assert levels(config, "PeerAuthentication", ROOT) == (config.within("PeerAuthentication", ROOT), ())
     assert namespace_mode(*levels(config, "PeerAuthentication", ROOT)) is MutualTls.STRICT
 
 

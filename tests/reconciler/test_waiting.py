@@ -13,7 +13,7 @@ from tests.support.clock import FakeClock
 
 LIVE: dict[str, Any] = {
     "revision": "3f2a91c",
-    "live": {"revision": "3f2a91c", "acknowledged": 2, "connected": 2},
+    "live": {"revision": "3f2a91c", "acknowledged": 2, "connected": 2, "refused": []},
     "units": [{"held_since": None}],
 }
 
@@ -24,8 +24,9 @@ LIVE: dict[str, Any] = {
         ({}, True),
         ({"revision": ""}, False),
         ({"revision": "newer"}, False),
-        ({"live": {"revision": "3f2a91c", "acknowledged": 1, "connected": 2}}, False),
-        ({"live": {"revision": "3f2a91c", "acknowledged": 0, "connected": 0}}, True),
+        ({"live": {**LIVE["live"], "acknowledged": 1}}, False),
+        ({"live": {**LIVE["live"], "acknowledged": 0, "connected": 0}}, True),
+        ({"live": {**LIVE["live"], "refused": [{"proxy": "ingress.istio-system"}]}}, False),
         ({"units": [{"held_since": None}, {"held_since": "2026-01-01"}]}, False),
     ],
 )

@@ -325,3 +325,26 @@ def test_consecutive_responses_have_different_nonces() -> None:
         nonces.append(response.nonce)
         stream.ask("a")
     assert nonces[0] != nonces[1] != nonces[2]
+
+
+def test_one_that_takes_at_last_what_it_refused_has_refused_nothing() -> None:
+    """An address in use is free again: nothing more follows that could clear the state."""
+    stream = Stream(a_part(envoy.ENDPOINTS, a="v1"))
+    stream.ask("a")
+    assert stream.takes(bad="a") == ["-a"]
+    assert stream.delta.last_refusal == "no"
+    stream.now = 100.0
+    assert stream.takes(bad="") == ["+a"]
+    assert stream.delta.last_refusal == ""
+
+
+def test_a_search_that_is_not_over_is_still_a_refusal() -> None:
+    stream = Stream(V1)
+    stream.ask("abc")
+    first = stream.next()
+    assert first is not None
+    stream.say(first, "no")
+    half = stream.next()
+    assert half is not None
+    stream.say(half)
+    assert stream.delta.last_refusal == "no"

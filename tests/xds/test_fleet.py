@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
@@ -30,6 +31,7 @@ from xds.admission import NotAdmitted, Reason
 from xds.directory import Refusal
 from xds.facets import InboundFacet, OutboundFacet
 from xds.member import Member
+from xds.workshop import Seat, Workshop
 
 MESH = (
     a_service("reviews"),
@@ -459,3 +461,54 @@ async def test_one_that_was_moved_to_other_facets_is_live_with_theirs_and_not_wi
         assert not ratings.is_live
         accept(ratings)
         assert ratings.is_live
+
+
+async def test_a_revision_is_not_live_while_proxies_are_still_being_told_of_it() -> None:
+    """They are told one after another; one that leaves in the middle must not end the count."""
+    async with a_fleet(*MESH, clock=HurriedClock()) as mesh:
+        members = await mesh.join("reviews"), await mesh.join("ratings"), await mesh.join("shop", "web")
+        for member in members:
+            accept(member)
+        world = mesh.offer(*MESH, a_service("more"))
+        await until(
+            lambda: mesh.fleet.progress is not None and mesh.fleet.progress.revision == world.revision
+        )
+        assert [member.is_live for member in members] == [False, False, False]
+        members[0].leave()
+
+        assert mesh.fleet.progress is not None
+        assert mesh.fleet.progress.acknowledged_at is None
+
+
+async def test_one_that_was_told_nothing_yet_has_no_revision() -> None:
+    async with a_fleet(*MESH) as mesh:
+        joining = asyncio.create_task(mesh.join("reviews"))
+        await breathe()
+        (member,) = mesh.fleet.members
+
+        assert not member.is_live
+        await joining
+
+
+async def test_what_is_refused_while_a_newcomer_is_made_for_is_withdrawn_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered, gate, make = threading.Event(), threading.Event(), Workshop.make
+
+    def slowly(workshop: Workshop, seats: list[Seat]) -> None:
+        entered.set()
+        assert gate.wait(timeout=10)
+        make(workshop, seats)
+
+    async with a_fleet(*MESH) as mesh:
+        reviews = await mesh.join("reviews")
+        accept(reviews)
+        await mesh.publish(*MESH, BAD)
+        monkeypatch.setattr(Workshop, "make", slowly)
+        joining = asyncio.create_task(mesh.join("shop", "web"))
+        await until(entered.is_set)
+        refuse(reviews, envoy.CLUSTER, BAD_NAME)
+        gate.set()
+        await joining
+
+        assert BAD_NAME not in has(reviews, envoy.CLUSTER)

@@ -80,9 +80,8 @@ def outbound(cluster: Cluster, settings: Settings) -> Resource:
         is_name_automatic=is_automatic,
         is_name_checked=is_checked,
     )
-    service = (cluster.service.source,) if cluster.service.source else ()
     needs = (name,) if made.type == made.EDS else ()
-    return Resource.of(name, made, sources=(*service, *policy.sources), needs=needs)
+    return Resource.of(name, made, sources=cluster.sources, needs=needs)
 
 
 def inbound(port: InboundPort, settings: Settings) -> Resource:

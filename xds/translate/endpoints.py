@@ -16,7 +16,7 @@ from typing import Any
 
 from mesh.services import Endpoint, Locality
 from mesh.views import EndpointsView
-from xds import envoy
+from xds import constraints, envoy
 from xds.memo import Memo
 from xds.resources import Resource, field
 from xds.translate.transport import MUTUAL_TLS_MARK
@@ -44,7 +44,8 @@ def assignments(view: EndpointsView, memo: Memo) -> Iterator[Resource]:
 def assignment(name: str, endpoints: tuple[Endpoint, ...]) -> Resource:
     """The load assignment of one cluster."""
     body = field(_CLUSTER_NAME, name.encode()) + _groups(endpoints)
-    return Resource.of_bytes(name, envoy.ENDPOINTS, body)
+    sources = sorted({endpoint.source for endpoint in endpoints if endpoint.source})
+    return Resource.of_bytes(name, envoy.ENDPOINTS, body, sources=tuple(sources))
 
 
 def write_endpoints(endpoints: Iterable[Endpoint], load_assignment: Any) -> None:
@@ -84,7 +85,7 @@ def _lb_endpoint(address: str, port: int, weight: int, is_marked: bool) -> bytes
     made.load_balancing_weight.value = weight
     if is_marked:
         made.metadata.filter_metadata["envoy.transport_socket_match"].update(MUTUAL_TLS_MARK)
-    return envoy.serialised(made)
+    return constraints.serialised(made)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -95,4 +96,4 @@ def _locality(locality: Locality, weight: int) -> bytes:
         made.locality.zone = locality.zone
         made.locality.sub_zone = locality.subzone
     made.load_balancing_weight.value = weight
-    return envoy.serialised(made)
+    return constraints.serialised(made)

@@ -136,9 +136,12 @@ def virtual_inbound(view: InboundView) -> Resource:
     build = _Chains(settings, view.authorization)
     for made in build(CHAINS[view.mutual_tls, Reads.EITHER], _ANY_PORT):
         listener.filter_chains.append(made)
-    for port in ports:
-        for made in build(_shapes(port), _destination(port)):
-            made.filter_chain_match.destination_port.value = port.target
+    # Istio, ``ForPassthrough``: a demand on a port holds whether or not a service declares it.
+    undeclared = [(port, CHAINS[mode, Reads.EITHER], _ANY_PORT) for port, mode in view.undeclared]
+    declared = [(port.target, _shapes(port), _destination(port)) for port in ports]
+    for number, shapes, destination in (*undeclared, *declared):
+        for made in build(shapes, destination):
+            made.filter_chain_match.destination_port.value = number
             listener.filter_chains.append(made)
     listener.listener_filters.extend(listener_filters.original_destination(view.interception))
     # An undeclared port may be anything, so both look, except where a declared one has no use for it.
@@ -146,7 +149,8 @@ def virtual_inbound(view: InboundView) -> Resource:
     no_http = [port.target for port in ports if not any(shape.depends_on_http for shape in _shapes(port))]
     listener.listener_filters.append(listener_filters.tls_inspector(except_ports=no_tls))
     listener.listener_filters.append(listener_filters.http_inspector(except_ports=no_http))
-    _write_patience(listener, settings, CHAINS[view.mutual_tls, Reads.EITHER], *map(_shapes, ports))
+    rows = (shapes for _, shapes, _ in (*undeclared, *declared))
+    _write_patience(listener, settings, CHAINS[view.mutual_tls, Reads.EITHER], *rows)
     listener.access_log.extend(access_logs.unmatched(settings.access_log))
     return Resource.of(names.VIRTUAL_INBOUND, listener, sources=_sources(view.authorization, *ports))
 

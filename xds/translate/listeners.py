@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from mesh.names import ObjectKey
 from mesh.proxies import Interception
 from mesh.views import (
     HostView,
@@ -95,7 +94,7 @@ def outbound_listener(settings: Settings, passthrough: Passthrough, *members: Ou
     return Resource.of(
         name,
         listener,
-        sources=tuple(dict.fromkeys(source for member in members for source in _sources(member))),
+        sources=tuple(dict.fromkeys(source for member in members for source in member.sources)),
         needs=tuple(m.routes for m in members if isinstance(m, HttpListener)),
     )
 
@@ -113,11 +112,6 @@ def http_proxy(settings: Settings, port: int) -> Resource:
 
 def _has_cidr(members: tuple[OutboundListener, ...]) -> bool:
     return any(isinstance(member, TcpListener) and member.prefix_length is not None for member in members)
-
-
-def _sources(member: OutboundListener) -> tuple[ObjectKey, ...]:
-    to = member.otherwise if isinstance(member, HttpListener) else member.to
-    return to.sources if to else ()
 
 
 def _read_requests(listener: Any, settings: Settings, passthrough: Passthrough, member: HttpListener) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from mesh.services import Endpoint, Locality
 from mesh.views import EndpointsView
 from tests.support.envoys import needs_envoy, refusal
-from tests.support.views import an_endpoint, spelled_anew
+from tests.support.views import an_endpoint, an_endpoints_view, spelled_anew
 from xds import envoy
 from xds.memo import Memo
 from xds.translate.endpoints import assignment, assignments
@@ -132,3 +132,18 @@ def test_envoy_takes_every_assignment_we_can_make(tmp_path: Path) -> None:
         ),
     ]
     assert refusal(made, tmp_path) == ""
+
+
+def test_an_endpoint_that_envoy_would_refuse_keeps_its_cluster_at_what_it_had() -> None:
+    memo, clusters = Memo(), {"sound": (an_endpoint(),), "broken": (an_endpoint(),)}
+    list(assignments(an_endpoints_view(**clusters), memo))
+    clusters["broken"] = (an_endpoint(port=70000),)
+    made = {one.name: one for one in assignments(an_endpoints_view(**clusters), memo)}
+    assert (
+        made["broken"].message.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value == 9080
+    )
+    (broken,) = memo.broken
+    assert broken.reason == (
+        "ConstraintError: Envoy would refuse LbEndpoint: "
+        "endpoint.address.socket_address.port_value: must be at most 65535"
+    )

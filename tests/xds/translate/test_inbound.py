@@ -281,3 +281,18 @@ def test_envoy_takes_every_mode_and_protocol_under_capture(
     )
     for mode in MutualTls:
         assert refusal([virtual_inbound(replace(view, mutual_tls=mode))], tmp_path) == ""
+
+
+@needs_envoy
+def test_a_port_that_no_service_declares_is_held_to_what_is_demanded_of_it(tmp_path: Path) -> None:
+    listener = virtual_inbound(
+        captured(mutual_tls=MutualTls.PERMISSIVE, undeclared=((9999, MutualTls.STRICT),))
+    )
+    chains = [
+        chain
+        for chain in literal(listener)["filter_chains"]
+        if chain.get("filter_chain_match", {}).get("destination_port") == 9999
+    ]
+
+    assert [shape(chain) for chain in chains] == [("tls", ISTIO_HTTP, "http", True), ("tls", [], "tcp", True)]
+    assert refusal(tmp_path, listener) == ""
