@@ -167,6 +167,11 @@ def _peer_certificate(request: web.Request) -> bytes:
             "no client certificate was presented",
             hint="renew with the certificate that is to be replaced, or enrol with a join token",
         )
+    if isinstance(tls, SSLObject) and tls.session_reused:
+        raise Unproven(
+            "a resumed TLS session does not prove that the key is still at hand",
+            hint="connect without a session",
+        )
     return certificate
 
 

@@ -24,7 +24,7 @@ from ca.callers import Caller
 from ca.profile import CONTROL_PLANE_ACCOUNT, Profile, control_plane, machine_name
 from ca.requests import PublicKey, Request
 from mesh.clock import Clock
-from mesh.durations import format_duration
+from mesh.durations import spoken_duration
 from mesh.errors import Misconfigured, Refused, Unavailable
 from mesh.identity import SpiffeId
 from mesh.latest import Latest
@@ -120,7 +120,7 @@ def _life(
     lifetime = request.lifetime or profile.lifetime
     if lifetime > profile.lifetime_max:
         raise Refused(
-            f"lifetime {format_duration(lifetime)} is longer than {format_duration(profile.lifetime_max)}",
+            f"lifetime {spoken_duration(lifetime)} is longer than {spoken_duration(profile.lifetime_max)}",
             hint="ask for less, or raise ca.lifetimeMax",
         )
     if now >= authority.not_after:

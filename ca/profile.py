@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mesh.durations import format_duration
+from mesh.durations import spoken_duration
 from mesh.errors import Misconfigured, Refused
 from mesh.identity import SpiffeId
 from mesh.names import ROOT_NAMESPACE
@@ -37,8 +37,8 @@ class Profile:
     def __post_init__(self) -> None:
         if not timedelta(0) < self.lifetime <= self.lifetime_max:
             raise Misconfigured(
-                f"certificate lifetime {format_duration(self.lifetime)} is not between 0s and "
-                f"{format_duration(self.lifetime_max)}",
+                f"certificate lifetime {spoken_duration(self.lifetime)} is not between 0s and "
+                f"{spoken_duration(self.lifetime_max)}",
                 hint="set a lifetime within that range; 24h is usual",
             )
 

@@ -1,7 +1,8 @@
 """The TLS of EST: our certificate for everyone, a client certificate from who has one.
 
-Sessions are not resumed: a resumed one would bring back a client certificate that was verified
-hours ago and may have ended since.
+No tickets are given out: a resumed session would bring back a client certificate that was verified
+hours ago, by roots that may have gone since. TLS 1.2 resumes by session number as well, which Python
+cannot shut off; a certificate that comes back so is refused by :mod:`ca.est`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from typing import Any
 from ca import store
 from ca.callers import Caller, Unproven
 from ca.profile import machine_name
-from mesh.durations import format_duration
+from mesh.durations import spoken_duration
 from mesh.errors import Refused
 from mesh.identity import SpiffeId
 
@@ -75,8 +75,8 @@ class JoinTokens:
         """The text of a new token. It is shown once and cannot be had again."""
         if not timedelta(0) < ttl <= LIFETIME_MAX:
             raise Refused(
-                f"token lifetime {format_duration(ttl)} is not between 0s and "
-                f"{format_duration(LIFETIME_MAX)}",
+                f"token lifetime {spoken_duration(ttl)} is not between 0s and "
+                f"{spoken_duration(LIFETIME_MAX)}",
                 hint="an hour is usual; a machine uses its token once",
             )
         machine_name(caller.name)

@@ -53,6 +53,17 @@ def format_duration(value: timedelta) -> str:
     return f"{sign}{whole}{fraction}s"
 
 
+def spoken_duration(value: timedelta) -> str:
+    """Go's spelling, for people: ``168h``, ``1h30m``, ``1.5s``. What is nought is left out."""
+    seconds, _, fraction = format_duration(abs(value)).removesuffix("s").partition(".")
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    precise = f"{rest}.{fraction}" if fraction else str(rest)
+    parts = ((str(hours), "h"), (str(minutes), "m"), (precise, "s"))
+    spoken = "".join(f"{number}{unit}" for number, unit in parts if number != "0")
+    return f"{'-' if value < timedelta(0) else ''}{spoken or '0s'}"
+
+
 def parts_per_million(percent: float | str) -> int:
     """A percentage (0 to 100) as parts per million, rounded to the nearest. :raises ValueError:"""
     try:

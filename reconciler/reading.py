@@ -329,15 +329,13 @@ class Report:
         return 1 if self.counts["errors"] or (self.is_strict and self.counts["warnings"]) else 0
 
 
-def check_folder(folder: Path, *, is_strict: bool = False) -> Report:
-    """Every problem in the mesh config under a folder.
+def check_path(path: Path, *, is_strict: bool = False) -> Report:
+    """Every problem in the mesh config under a folder, or in one file.
 
-    :raises Misconfigured: when there is no such folder.
+    :raises Misconfigured: when there is neither, or the file cannot be configuration.
     """
-    if not folder.is_dir():
-        raise Misconfigured(f"no folder {str(folder)!r}", hint="name the folder that holds the mesh")
     problems: list[Problem] = []
-    files = [file for file in _files(folder, problems) if is_ours(file.path)]
+    files = _one(path, problems) if path.is_file() else list(_files(path, problems))
     reader = Reader()
     reading = reader(files, passed_over=problems)
     if reading.tenancy:
@@ -345,25 +343,42 @@ def check_folder(folder: Path, *, is_strict: bool = False) -> Report:
         reading = reader(files, passed_over=problems, tenancy=reading.tenancy)
     problems = list(reading.problems)
     if not len(reading.config) and not any(problem.severity is Severity.ERROR for problem in problems):
-        message = "no document of a mesh in this folder"
-        problems.append(Problem(code="MW0010", where=Where(file="."), message=message))
+        place, where = ("file", path.name) if path.is_file() else ("folder", ".")
+        message = f"no document of a mesh in this {place}"
+        problems.append(Problem(code="MW0010", where=Where(file=where), message=message))
     return Report(
         problems=in_order(problems), files=len(files), objects=len(reading.places), is_strict=is_strict
     )
 
 
+def _one(path: Path, problems: list[Problem]) -> list[TextFile]:
+    if not is_ours(path.name):
+        raise Misconfigured(
+            f"{str(path)!r} is not a file of a mesh", hint=f"those end in {', '.join(SUFFIXES)}"
+        )
+    return list(_file(path, path.name, problems))
+
+
 def _files(folder: Path, problems: list[Problem]) -> Iterator[TextFile]:
     """The files below a folder by path; links are not followed, as Git would not."""
+    if not folder.is_dir():
+        raise Misconfigured(
+            f"no file or folder {str(folder)!r}", hint="name the folder that holds the mesh, or a file of it"
+        )
     for root, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for path in (Path(root, name) for name in sorted(names)):
             name = path.relative_to(folder).as_posix()
             if not is_ours(name) or path.is_symlink() or not path.is_file():
                 continue
-            size = path.stat().st_size
-            if size > FILE_BYTES_MAX:
-                where = Where(file=name)
-                message = f"the file has {size} bytes, more than {FILE_BYTES_MAX}"
-                problems.append(Problem(code="MW0001", where=where, message=message, hint="split it"))
-                continue
-            yield TextFile(name, path.read_bytes())
+            yield from _file(path, name, problems)
+
+
+def _file(path: Path, name: str, problems: list[Problem]) -> Iterator[TextFile]:
+    size = path.stat().st_size
+    if size > FILE_BYTES_MAX:
+        where = Where(file=name)
+        message = f"the file has {size} bytes, more than {FILE_BYTES_MAX}"
+        problems.append(Problem(code="MW0001", where=where, message=message, hint="split it"))
+    else:
+        yield TextFile(name, path.read_bytes())

@@ -11,9 +11,10 @@ from typing import Any
 def status(answer: Mapping[str, Any]) -> str:
     """What is served, unit by unit, and how far it has got."""
     git, live = answer["git"], answer["live"]
+    fetched = _moment(git["fetched_at"]) or "never"
     lines = [
         f"repository  {git['url']} ({git['branch']})",
-        f"revision    {_short(answer['revision']) or 'none yet'}, fetched {_moment(git['fetched_at']) or 'never'}",
+        f"revision    {_short(answer['revision']) or 'none yet'}, fetched {fetched}",
         f"state       {answer['state']}{_because(answer)}",
         f"live        {_live(live)}",
     ]

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from ca.authority import Authority, open_authority
 from ca.callers import Caller
-from ca.tokens import JoinToken, JoinTokens
+from ca.profile import machine_name
+from ca.store import make_directory
+from ca.tokens import LIFETIME_MAX, JoinToken, JoinTokens
 from mesh.clock import Clock
-from mesh.durations import parse_duration
-from mesh.errors import Misconfigured, Unavailable
+from mesh.durations import parse_duration, spoken_duration
+from mesh.errors import Misconfigured, Refused, Unavailable
 from mesh.identity import SpiffeId
 from mesh.names import DEFAULT_DOMAIN
 from reconciler.render_status import table
 
 FOLDER = Path("ca") / "tokens"
 _TRUST_DOMAIN = "trust-domain"
+# Kubernetes, "Object Names and IDs": a namespace is a DNS label, a service account's name a DNS subdomain.
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SUBDOMAIN_MAX = 253
 
 
 class Desk:
@@ -39,15 +47,15 @@ class Desk:
                 "a join token needs an identity and a machine's name",
                 hint="meshwright ca token --identity NAMESPACE/ACCOUNT --name NAME",
             )
+        _check_account(namespace, account)
+        lifetime = _lifetime(ttl)
+        try:
+            machine_name(name)
+        except Refused as refused:
+            raise Misconfigured(str(refused), hint=refused.hint) from refused
         _be_owner(self._state)
         authority = self._authority()
-        try:
-            lifetime = parse_duration(ttl)
-        except ValueError:
-            raise Misconfigured(f"not a duration: {ttl!r}", hint="write it as 30m or 1h") from None
-        caller = Caller(
-            SpiffeId.parse(f"spiffe://{authority.trust_domain}/ns/{namespace}/sa/{account}"), name
-        )
+        caller = Caller(SpiffeId(authority.trust_domain, namespace, account), name)
         return self._tokens.create(caller, lifetime, root_hash=authority.root_hash, now=self._clock.now())
 
     def revoke(self, token_id: str) -> None:
@@ -64,6 +72,12 @@ class Desk:
             raise Misconfigured(
                 f"there is no CA in {self._state}",
                 hint="start `meshwright serve` with this --state first, or run `meshwright ca init`",
+            )
+        if self._plugged_in is not None and kept_trust_domain(self._state) is None:
+            raise Misconfigured(
+                f"whom the CA in {self._plugged_in} signs for is not known in {self._state}",
+                hint="start `meshwright serve` with this --state first, or run "
+                "`meshwright ca init --trust-domain NAME`",
             )
         return open_authority(
             self._state / "ca",
@@ -87,9 +101,40 @@ def open_ca(state: Path, plugged_in: Path | None, wanted: str | None, clock: Clo
         )
     domain = wanted or kept or DEFAULT_DOMAIN
     authority = open_authority(state / "ca", clock.now(), trust_domain=domain, plugged_in=plugged_in)
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keep_trust_domain(state, domain)
+    # A CA that is only looked at leaves no trace: which trust domain is meant, nobody has said.
+    if wanted or plugged_in is None:
+        make_directory(state)
+        keep_trust_domain(state, domain)
     return authority
+
+
+def _check_account(namespace: str, account: str) -> None:
+    if not _LABEL.fullmatch(namespace):
+        raise Misconfigured(
+            f"not a namespace: {namespace!r}",
+            hint="a DNS label: at most 63 lower case letters, digits and '-', "
+            "with a letter or digit at both ends",
+        )
+    if not _SUBDOMAIN.fullmatch(account) or len(account) > _SUBDOMAIN_MAX:
+        raise Misconfigured(
+            f"not a service account: {account!r}",
+            hint="as in Kubernetes: lower case letters, digits, '-' and '.', "
+            "with a letter or digit at both ends",
+        )
+
+
+def _lifetime(text: str) -> timedelta:
+    try:
+        lifetime = parse_duration(text)
+    except ValueError:
+        raise Misconfigured(f"not a duration: {text!r}", hint="write it as 30m or 1h") from None
+    if not timedelta(0) < lifetime <= LIFETIME_MAX:
+        raise Misconfigured(
+            f"token lifetime {spoken_duration(lifetime)} is not between 0s and "
+            f"{spoken_duration(LIFETIME_MAX)}",
+            hint="an hour is usual; a machine uses its token once",
+        )
+    return lifetime
 
 
 def keep_trust_domain(state: Path, name: str) -> None:

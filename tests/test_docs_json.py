@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from ca.authority import open_authority
 from ca.callers import Caller
 from mesh.clock import SystemClock
 from mesh.identity import SpiffeId
+from mesh.names import ObjectKey
 from reconciler import daemon
 from reconciler.cli import main
 from reconciler.demo.report import Report, StepReport, as_json
 from reconciler.settings import Settings
+from reconciler.status import broken_fields
 from tests.bench.test_report import a_report
 from tests.support.ads_client import AdsClient
 from tests.support.certificates import a_key, a_request, an_issuer
@@ -232,7 +234,9 @@ async def test_what_the_control_plane_says_keeps_its_promises(tmp_path: Path) ->
 
     assert mismatches("status", before) == []
     assert mismatches("status", status) == []
-    assert mismatches("status", status | {"broken": [asdict(Broken("a", "cluster", "a bug"))]}) == []
+    source = ObjectKey("ServiceEntry", "shop", "hello")
+    broken = broken_fields(Broken("a", "cluster", "a bug", (source,)), None)
+    assert mismatches("status", status | {"broken": [broken]}) == []
     assert {unit["name"]: unit["held_since"] is not None for unit in status["units"]} == {
         "mesh": False,
         "broken": True,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.reading import check_folder
+from reconciler.reading import check_path
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 FOLDERS = sorted(path for path in EXAMPLES.iterdir() if path.is_dir())
@@ -27,7 +27,7 @@ def test_a_readme_names_every_file_of_its_example(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_an_example_has_no_problems(folder: Path) -> None:
-    report = check_folder(folder, is_strict=True)
+    report = check_path(folder, is_strict=True)
 
     assert report.problems == ()
     assert report.exit_code == 0

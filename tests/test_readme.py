@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from mesh.problems import CATALOGUE
 from reconciler.cli import main
@@ -139,13 +139,11 @@ def test_the_demo_shows_the_steps_that_the_demo_has() -> None:
 
 
 def test_the_bootstrap_of_the_readme_can_be_made() -> None:
-    (block,) = [block for block in shell_blocks(readme()) if "bootstrap_text" in block]
-    program = re.findall(r"<<END\n(.*?)^END$", block, re.DOTALL | re.MULTILINE)[0]
-    made = io.StringIO()
-    with redirect_stdout(made):
-        exec(compile(program, "README.md", "exec"), {})  # the reader is told to run it too
+    (block,) = [block for block in shell_blocks(readme()) if block.startswith("meshwright bootstrap")]
+    words = shlex.split(block.replace("\\\n", " ").partition(">")[0])
+    done = CliRunner().invoke(main, words[1:])
 
-    node = json.loads(made.getvalue())["node"]
+    node = json.loads(done.stdout)["node"]
     assert node["id"] == "sidecar~127.0.90.1~hello-1.shop~shop.svc.cluster.local"
     assert node["metadata"] == {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": "15080"}
 

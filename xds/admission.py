@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Protocol
@@ -55,6 +55,20 @@ class Enrolment(Protocol):
     def depart(self, namespace: str, name: str) -> None:
         """The stream of one that arrived has ended."""
         ...
+
+
+def believe(caller: Caller, trust_domains: Collection[str]) -> None:
+    """Check that the caller is of this mesh: a plugged-in authority may sign for other meshes as well.
+
+    :raises NotAdmitted:
+    """
+    domain = caller.identity.trust_domain
+    if domain not in trust_domains:
+        raise NotAdmitted(
+            f"machine {caller.machine} presented a certificate of trust domain {domain}: refused",
+            reason=Reason.IDENTITY,
+            hint="a trust domain that this mesh had before belongs in meshConfig.trustDomainAliases",
+        )
 
 
 def prove(node: NodeId, caller: Caller) -> str:

@@ -216,8 +216,8 @@ def _endpoints(
     bench: Bench,
     known: Mapping[str, Resource],
 ) -> Mapping[str, Resource]:
-    """The assignments of the view's clusters. When only endpoints moved, only theirs are made."""
-    is_partial = view is before and turn.moved is not None
+    """The assignments of the view's clusters; while these are the same, of those that moved alone."""
+    is_partial = before is not None and view.clusters is before.clusters and turn.moved is not None
     keys: Iterable[ServiceKey] = (
         turn.moved or () if is_partial else dict.fromkeys(cluster.service.key for cluster in view.clusters)
     )

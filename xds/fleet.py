@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, NoReturn
 
 from mesh.clock import Clock, breathe
@@ -24,7 +25,7 @@ from mesh.errors import Refused
 from mesh.latest import Latest
 from mesh.proxies import Interception, NodeId, Proxy
 from mesh.world import World
-from xds.admission import Enrolment, NotAdmitted, Reason, admit, prove
+from xds.admission import Enrolment, NotAdmitted, Reason, admit, believe, prove
 from xds.directory import Caller, Refusal
 from xds.facets import Facet
 from xds.member import Member
@@ -81,6 +82,11 @@ class Fleet:
         return self._workshop.memo
 
     @property
+    def remembered(self) -> int:
+        """How many results are kept so as not to be made again."""
+        return self._workshop.remembered
+
+    @property
     def world(self) -> World:
         """The world that the facets have followed to."""
         return self._workshop.world
@@ -90,6 +96,8 @@ class Fleet:
 
         :raises Refused: when this caller may not be this node.
         """
+        config = self._worlds.value.config
+        believe(caller, (config.trust_domain, *config.mesh_config.trust_domain_aliases))
         with ExitStack() as departure:
             if enrolment := self._enrol(node, metadata, caller):
                 departure.callback(enrolment.depart, node.namespace, node.name)
@@ -160,14 +168,22 @@ class Fleet:
             self._check_progress()
 
     def refused(self, member: Member, refusal: Refusal) -> None:
-        """A proxy would not take a resource: withdraw it for all when nobody ever took it."""
-        faults = [facet.refused(refusal) for facet in member.facets]
+        """A proxy would not take a resource: withdraw it for all when nobody ever took it.
+
+        Of a facet that only this proxy has nothing can be said about others: the fault may be the host's own
+        (an address in use), so it is left to its session, which tries again.
+        """
+        faults = [facet.refused(refusal) for facet in member.facets if self._is_shared(facet)]
         if Fault.BYTES in faults:
             log.warning(
                 "resource quarantined",
                 extra={"resource": refusal.name, "version": refusal.version, "reason": refusal.message},
             )
             self._serve()
+
+    def _is_shared(self, facet: Facet) -> bool:
+        having = (member for member in self._members.values() if facet in member.facets)
+        return len(tuple(islice(having, 2))) > 1
 
     def _serve(self) -> None:
         """Quarantines changed: facets serve other parts of what they want.

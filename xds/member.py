@@ -64,15 +64,20 @@ class Member:
 
         Older bytes in their place, while the new ones are in quarantine, settle nothing.
         """
-        wanted = tuple(facet.wanted[refusal.type_url] for facet in self.contributing(refusal.type_url))
-        return _has(parts, refusal) or not _has(wanted, refusal)
+        return _has(parts, refusal) or not _has(self._wanted(refusal.type_url), refusal)
+
+    def _wanted(self, type_url: str) -> tuple[Part, ...]:
+        """What translation has for this proxy, quarantined or not."""
+        return tuple(facet.wanted[type_url] for facet in self.contributing(type_url))
 
     def contributing(self, type_url: str) -> tuple[Facet, ...]:
         """The facets that have resources of a type, in the order of the assignment's parts."""
         return tuple(facet for facet in self.facets if type_url in facet.types)
 
     def refused(self, refusal: Refusal) -> None:
-        self.refusals[refusal.type_url, refusal.name] = refusal
+        """A refusal of what nobody wants any more is no news: it crossed the fix on its way."""
+        if not refusal.name or _has(self._wanted(refusal.type_url), refusal):
+            self.refusals[refusal.type_url, refusal.name] = refusal
         self._fleet.refused(self, refusal)
 
     def leave(self) -> None:
@@ -92,9 +97,21 @@ class Member:
         composed = {type_url: self.contributing(type_url) for type_url in envoy.TYPES}
         self._moved |= {url for url, facets in composed.items() if facets != self._composed.get(url)}
         self._composed = composed
-        if parts != self.assignment.value.parts:
+        before = self.assignment.value.parts
+        if parts != before:
+            for type_url, aim in parts.items():
+                if aim != before.get(type_url) and aim == self.held.get(type_url):
+                    # It goes back to what it held before the last target, and may have left that since.
+                    del self.held[type_url]
+            self._forget_refusals()
             self.assignment.publish(Assignment(parts, revision))
         self.is_ready.set()
+
+    def _forget_refusals(self) -> None:
+        """Of what nobody wants any more."""
+        for key, refusal in tuple(self.refusals.items()):
+            if refusal.name and not _has(self._wanted(refusal.type_url), refusal):
+                del self.refusals[key]
 
     @property
     def is_live(self) -> bool:

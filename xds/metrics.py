@@ -1,7 +1,8 @@
 """What the xDS server counts, under Istio's names.
 
-Istio, ``pilot/pkg/xds/monitoring.go``. The children of labelled metrics are looked up once, because
-each push touches them.
+Istio, ``pilot/pkg/xds/monitoring.go``. What has a name of Istio's and only grows is a gauge all the same:
+prometheus_client appends ``_total`` to the name of every counter, and dashboards made for Istio ask for
+names without it. The children of labelled metrics are looked up once, because each push touches them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ class Metrics:
     """Counters of one server."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
+        def counter(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
 
         self.registry = registry
         self.connected = Gauge("pilot_xds", "Proxies connected to this server.", registry=registry)
@@ -36,14 +37,18 @@ class Metrics:
         self.write_timeouts = counter(
             "pilot_xds_write_timeout", "Streams ended because the proxy did not read in time."
         )
-        self.bytes_sent = counter("pilot_xds_sent_bytes", "Bytes of responses written.")
+        self.bytes_sent = Counter(
+            "meshwright_xds_sent_bytes", "Bytes of responses written.", registry=registry
+        )
         self.convergence = Histogram(
             "pilot_proxy_convergence_time",
             "Seconds from a new configuration of a proxy until it acknowledged all of it.",
             buckets=_SECONDS,
             registry=registry,
         )
-        self._refusals = counter("meshwright_xds_refused_streams", "Streams refused, by reason.", "reason")
+        self._refusals = Counter(
+            "meshwright_xds_refused_streams", "Streams refused, by reason.", ["reason"], registry=registry
+        )
 
     def pushed(self, type_url: str, size: int) -> None:
         self._pushes.get(type_url, self._other_pushes).inc()

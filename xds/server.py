@@ -103,6 +103,7 @@ class Server:
         self._turnstile = Turnstile(self._transport.streams_starting_max)
         self._budget = ByteBudget(self._transport.bytes_in_flight_max)
         self._connections: dict[int, Connection] = {}
+        self._closing = asyncio.Event()
         self._grpc = grpc.aio.server(options=self._transport.options())
         self._grpc.add_generic_rpc_handlers((self._methods(),))
 
@@ -136,7 +137,11 @@ class Server:
         return port
 
     async def drain(self, limit: timedelta) -> None:
-        """Stop accepting, let streams end, and after ``limit`` end them."""
+        """Stop accepting, end every stream between two messages, and after ``limit`` those that are left.
+
+        A proxy keeps what it has and comes back when somebody answers.
+        """
+        self._closing.set()
         await self._grpc.stop(limit.total_seconds())
 
     async def _stream(self, _requests: Any, context: Any) -> None:
@@ -210,7 +215,7 @@ class Server:
         departures.callback(depart)
 
     async def _converse(self, session: Session, membership: Membership, context: Any) -> None:
-        """Until the proxy ends the stream.
+        """Until the proxy ends the stream, or the server is drained.
 
         :raises MeshError: the first of what its tasks raised.
         """
@@ -239,8 +244,9 @@ class Server:
         try:
             async with asyncio.TaskGroup() as group:
                 others = [group.create_task(follow()), group.create_task(speak())]
-                await listen()
-                for task in others:
+                ends = [group.create_task(listen()), group.create_task(self._closing.wait())]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in (*others, *ends):
                     task.cancel()
         except* MeshError as failures:
             failure = failures.exceptions[0]

@@ -128,9 +128,13 @@ class Session:
 
     def assign(self, assignment: Assignment, now: float) -> None:
         """A newer target. Whatever is on its way to an older one goes straight to this."""
-        self._assignment = assignment
+        before, self._assignment = self._assignment, assignment
         for type_url, delta in self._types.items():
-            delta.aim(assignment.parts.get(type_url, ()))
+            aim = assignment.parts.get(type_url, ())
+            delta.aim(aim)
+            if aim != before.parts.get(type_url, ()):
+                # Parts that it held once it may have left since: holding them again is news.
+                self._told.pop(type_url, None)
         if self._aimed_at is None:
             self._aimed_at = now
         self._tell_held(now)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
+from mesh.interning import Interner
 from mesh.proxies import Proxy
 from mesh.scope import Facets, GatewayKey, OutboundKey, Scope
 from mesh.services import ServiceKey
@@ -47,6 +48,7 @@ class Workshop:
         self.world = world
         self.memo = Memo()
         self._bench = Bench(scope=Scope(), memo=self.memo)
+        self._proxies = Interner()
         self._trust = TrustFacet()
         self._facets: dict[Hashable, Facet] = {_TRUST: self._trust}
 
@@ -54,9 +56,17 @@ class Workshop:
     def facets(self) -> tuple[Facet, ...]:
         return tuple(self._facets.values())
 
+    @property
+    def remembered(self) -> int:
+        """How many results are kept so as not to be made again."""
+        return len(self.memo) + len(self._bench.scope.recall)
+
     def seat(self, proxy: Proxy, before: Seat | None = None) -> Seat:
         """The facets of a proxy in the world in force; those that nobody had are there, and not made yet."""
         proxy = _known(self.world, proxy)
+        if before is None:
+            # What is remembered goes by identity, and one that comes back is a new object each time.
+            proxy = self._proxies(proxy)
         keys = self._bench.scope.facets(self.world, proxy)
         if before is not None and before.proxy is proxy and before.keys is keys:
             return before
@@ -87,6 +97,7 @@ class Workshop:
         if is_crowded:
             self.memo.end_generation()
             self._bench.scope.end_generation()
+            self._proxies.drop_unused()
         return now
 
     def make(self, seats: Iterable[Seat]) -> None:

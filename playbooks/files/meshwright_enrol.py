@@ -88,16 +88,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         credentials, server = Credentials(chosen.dir), Server(chosen.server)
         if chosen.command == "enrol":
-            enrol(credentials, server, chosen.token_file, force=chosen.force)
+            enrol(credentials, server, TokenFile(chosen.token_file), force=chosen.force)
         elif chosen.command == "renew":
             renew(credentials, server, force=chosen.force)
         else:
-            run(credentials, server, chosen.token_file)
+            run(credentials, server, TokenFile(chosen.token_file))
     except EnrolmentError as error:
         report(error)
         return error.code
     except OSError as error:
-        report(EnrolmentError(MISUSED, f"could not use {error.filename or chosen.dir}: {error.strerror}"))
+        report(on_disk(error, chosen.dir))
         return MISUSED
     except KeyboardInterrupt:
         return 0
@@ -122,14 +122,14 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def enrol(credentials: Credentials, server: Server, token_file: str | None, *, force: bool = False) -> None:
+def enrol(credentials: Credentials, server: Server, token_file: TokenFile, *, force: bool = False) -> None:
     with credentials.locked():
         certificate = credentials.current()
         if certificate and certificate.ends > now() and not force:
             credentials.finish()
             say(f"already enrolled as {certificate.identity} until {stamp(certificate.ends)}")
             return
-        token = Token(read_token(token_file))
+        token = token_file.token()
         root = pinned_root(server, token.root_hash)
         control_plane = ControlPlane(server, token.trust_domain, verified_context(root))
         certificate = control_plane.exchange(
@@ -163,7 +163,7 @@ def renew(credentials: Credentials, server: Server, *, force: bool = False) -> N
         say(f"renewed as {certificate.identity} until {stamp(certificate.ends)}")
 
 
-def run(credentials: Credentials, server: Server, token_file: str | None) -> None:
+def run(credentials: Credentials, server: Server, token_file: TokenFile) -> None:
     """Enrol if need be, then renew for ever. What fails is tried again, ever slower.
 
     Only a first enrolment that is refused ends the program: then a person has to do something.
@@ -178,8 +178,9 @@ def run(credentials: Credentials, server: Server, token_file: str | None) -> Non
                 renew(credentials, server)
             certificate = credentials.current()
             wait, pause = certificate.due() - now() if certificate else pause, RETRY_SECONDS
-        except EnrolmentError as error:
-            if error.code == MISUSED or (error.code == REFUSED and certificate is None):
+        except (EnrolmentError, OSError) as failure:
+            error = on_disk(failure, credentials.directory) if isinstance(failure, OSError) else failure
+            if certificate is None and error.code in (MISUSED, REFUSED):
                 raise
             report(error)
             wait, pause = pause * random.uniform(0.5, 1.0), min(pause * 2, RETRY_SECONDS_MAX)  # noqa: S311
@@ -202,15 +203,31 @@ class Token:
         self.root_hash, self.trust_domain = found.groups()
 
 
-def read_token(path: str | None) -> str:
-    if path is None:
-        raise EnrolmentError(
-            MISUSED, "no join token", "name its file with --token-file, or - for standard input"
-        )
-    try:
-        return sys.stdin.read(4096) if path == "-" else Path(path).read_text()
-    except OSError as error:
-        raise EnrolmentError(MISUSED, f"could not read the token from {path}: {error.strerror}") from None
+class TokenFile:
+    """Where the join token is. Standard input is read once, however often the token is tried."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.said: str | None = None
+
+    def token(self) -> Token:
+        if self.path is None:
+            raise EnrolmentError(
+                MISUSED, "no join token", "name its file with --token-file, or - for standard input"
+            )
+        if self.path != "-":
+            return Token(self.read(self.path))
+        if self.said is None:
+            self.said = sys.stdin.read(4096)
+        return Token(self.said)
+
+    @staticmethod
+    def read(path: str) -> str:
+        try:
+            return Path(path).read_text()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it holds no text"
+            raise EnrolmentError(MISUSED, f"could not read the token from {path}: {reason}") from None
 
 
 class Credentials:
@@ -489,6 +506,8 @@ def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
         raise EnrolmentError(
             MISUSED, "there is no openssl on this machine", "install it: apt-get install openssl"
         ) from None
+    except subprocess.TimeoutExpired:
+        raise EnrolmentError(UNAVAILABLE, f"openssl {arguments[0]} did not end within 60 s") from None
     if done.returncode != 0:
         reason = " ".join(done.stderr.decode(errors="replace").strip().splitlines()[-2:])
         raise EnrolmentError(REFUSED, f"openssl {arguments[0]} failed: {reason}")
@@ -539,6 +558,10 @@ def stamp(seconds: float) -> str:
 
 def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201
+
+
+def on_disk(error: OSError, directory: Path) -> EnrolmentError:
+    return EnrolmentError(MISUSED, f"could not use {error.filename or directory}: {error.strerror}")
 
 
 def report(error: EnrolmentError) -> None:

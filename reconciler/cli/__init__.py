@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from mesh.errors import MeshError, Misconfigured
+from mesh.errors import MeshError
+from reconciler.cli import settings_file
 
 # Imported when asked for: a command that makes a token need not know how to serve.
-COMMANDS = ("ca", "check", "demo", "proxies", "proxy", "serve", "status")
+COMMANDS = ("bootstrap", "ca", "check", "demo", "proxies", "proxy", "serve", "status")
 _MODULES = {"proxy": "proxies"}
 
 
@@ -47,23 +47,29 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except MeshError as error:
-            click.echo(f"error: {error}", err=True)
-            if error.hint:
-                click.echo(f"hint: {error.hint}", err=True)
-            ctx.exit(error.exit_code)
+            raise _told(error) from error
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The settings file is read here, before there is anything to invoke."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except MeshError as error:
+            raise _told(error) from error
+
+
+def _told(error: MeshError) -> click.exceptions.Exit:
+    """Says what is wrong; the exit that follows from it."""
+    click.echo(f"error: {error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    return click.exceptions.Exit(error.exit_code)
 
 
 def _settings_file(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
-    """Options of every command from one YAML file; environment and flags come before it."""
-    if path is None:
-        return
-    said: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    if not isinstance(said, dict):
-        raise Misconfigured(
-            f"{path} is not a mapping of settings", hint="write one `name: value` per line: `repo: …`"
-        )
-    values = {str(key).replace("-", "_"): value for key, value in said.items()}
-    ctx.default_map = dict.fromkeys(COMMANDS, values) | {"ca": dict.fromkeys(("init", "token"), values)}
+    if path is not None:
+        ctx.default_map = settings_file.read(path, main)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

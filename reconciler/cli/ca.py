@@ -8,7 +8,7 @@ import click
 
 from mesh.clock import SystemClock
 from mesh.names import DEFAULT_DOMAIN
-from reconciler import tokens
+from reconciler import render_ca, tokens
 from reconciler.cli.options import output_option, state_option
 
 _directory = click.option(
@@ -32,9 +32,7 @@ def ca() -> None:
 def init(state: Path, ca_directory: Path | None, trust_domain: str | None) -> None:
     """Make the authority (or check the one that is there) and print the hash of its root."""
     authority = tokens.open_ca(state, ca_directory, trust_domain, SystemClock())
-    click.echo(f"trust domain  {authority.trust_domain}")
-    click.echo(f"root sha256   {authority.root_hash}")
-    click.echo(f"until         {authority.not_after:%Y-%m-%d}")
+    click.echo(render_ca.authority(authority))
 
 
 @ca.command()

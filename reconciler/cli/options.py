@@ -24,4 +24,5 @@ output_option = click.option(
     envvar="MESHWRIGHT_OUTPUT",
     default="text",
     show_default=True,
+    help="For people, or for programs.",
 )

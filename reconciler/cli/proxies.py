@@ -25,10 +25,13 @@ def proxies(state: Path, output: str) -> None:
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.argument("kind", type=click.Choice(list(TYPES)))
+@click.argument("kind", metavar="KIND", type=click.Choice(list(TYPES)))
 @state_option
 @output_option
 def proxy(name: str, kind: str, state: Path, output: str) -> None:
-    """Show what proxy NAME (as in `meshwright proxies`) was sent, and the lines it came from."""
+    """Show what proxy NAME (as in `meshwright proxies`) was sent, and the lines it came from.
+
+    KIND is one of clusters, endpoints, listeners, routes.
+    """
     answer = ask(state, f"/proxies/{quote(name, safe='')}/{kind}")
     click.echo(json.dumps(answer, indent=2) if output == "json" else render_status.resources(answer, kind))

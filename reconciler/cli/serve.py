@@ -16,7 +16,14 @@ from reconciler.settings import Settings
 
 @click.command()
 @click.option("--repo", envvar="MESHWRIGHT_REPO", required=True, metavar="URL", help="The mesh's repository.")
-@click.option("--branch", envvar="MESHWRIGHT_BRANCH", default="main", show_default=True)
+@click.option(
+    "--branch",
+    envvar="MESHWRIGHT_BRANCH",
+    default="main",
+    show_default=True,
+    metavar="NAME",
+    help="The branch that is served.",
+)
 @state_option
 @click.option(
     "--listen-address",
@@ -38,6 +45,8 @@ from reconciler.settings import Settings
     envvar="MESHWRIGHT_XDS_PORT",
     default=15012,
     show_default=True,
+    metavar="PORT",
+    help="xDS, over mutual TLS.",
 )
 @click.option(
     "--est-port",
@@ -45,6 +54,8 @@ from reconciler.settings import Settings
     envvar="MESHWRIGHT_EST_PORT",
     default=15013,
     show_default=True,
+    metavar="PORT",
+    help="Enrolment, over HTTPS.",
 )
 @click.option(
     "--metrics-port",
@@ -52,6 +63,8 @@ from reconciler.settings import Settings
     envvar="MESHWRIGHT_METRICS_PORT",
     default=15014,
     show_default=True,
+    metavar="PORT",
+    help="Metrics and health.",
 )
 @click.option(
     "--poll",
@@ -90,6 +103,7 @@ from reconciler.settings import Settings
     envvar="MESHWRIGHT_LOG_LEVEL",
     default="INFO",
     show_default=True,
+    help="How much is told.",
 )
 def serve(poll: float, log_level: str, **options: object) -> None:
     """Serve the mesh that a branch of a Git repository describes."""

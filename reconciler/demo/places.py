@@ -44,19 +44,27 @@ class Place:
 
 def find(example: Mapping[str, str]) -> Place:
     """The first place that nobody has claimed and at which everything can listen."""
+    in_the_way: tuple[str, int] | None = None
     for step in range(PLACES):
         claim = _claim(step)
         if claim is None:
             continue
         files = {name: move(text, step) for name, text in example.items()}
         cast = workloads.read(files, ProxyPorts().shifted(step * PROXY_STEP))
-        if all(is_free(*listener) for listener in cast.sockets):
+        busy = next((listener for listener in cast.sockets if not is_free(*listener)), None)
+        if busy is None:
             return Place(files=files, cast=cast, claim=claim)
+        in_the_way = in_the_way or busy
         claim.close()
-    raise Unavailable(
-        f"none of {PLACES} places on the loopback network is free",
-        hint="end what listens there: 'ss -ltn' lists it",
-    )
+    raise Unavailable(f"none of {PLACES} places on the loopback network is free", hint=_hint(in_the_way))
+
+
+def _hint(in_the_way: tuple[str, int] | None) -> str:
+    """One free place is enough: the first one's trouble is named."""
+    if in_the_way is None:
+        return "end another demo: each has a place of its own"
+    host, port = in_the_way
+    return f"end what listens at {host}:{port}, or on that port of all addresses: ss -ltnp 'sport = :{port}'"
 
 
 def move(text: str, step: int) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh.clock import Clock
-from mesh.errors import MeshError
+from mesh.errors import MeshError, Misconfigured
 from reconciler.demo import follow, report
 from reconciler.demo.performance import perform
 from reconciler.demo.report import Report, StepReport
@@ -86,7 +86,8 @@ async def demo(parent: Path | None, clock: Clock, audience: Audience, *, is_once
             else:
                 is_kept = not played.report.ok
     finally:
-        if is_kept:
+        # What could not even begin has left nothing to look at.
+        if is_kept and (folder / "logs").exists():
             audience.progress(f"the folder of this demo stays: look in {folder / 'logs'}")
         else:
             shutil.rmtree(folder)
@@ -128,9 +129,15 @@ def _command() -> str:
 
 
 def _new_folder(parent: Path | None) -> Path:
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="meshwright-demo-", dir=parent)).resolve()
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="meshwright-demo-", dir=parent)).resolve()
+    except OSError as error:
+        raise Misconfigured(
+            f"cannot make a folder in {str(parent or tempfile.gettempdir())!r}: {error.strerror}",
+            hint="choose another place with --state",
+        ) from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -88,6 +89,20 @@ def test_without_the_roots_key_an_intermediate_serves_to_its_end(tmp_path: Path)
     assert opened(tmp_path, NOW + 364 * DAY) == first
     with pytest.raises(Misconfigured, match="expired at 2027-01-01 00:00 UTC"):
         opened(tmp_path, NOW + 365 * DAY)
+
+
+def test_a_disk_that_is_full_when_an_intermediate_is_due_leaves_the_old_one_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has half of its life left; a control plane that cannot start has none."""
+    first = opened(tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+
+    assert opened(tmp_path, NOW + 184 * DAY) == first
 
 
 def test_an_intermediate_lost_between_two_renames_is_made_again(tmp_path: Path) -> None:

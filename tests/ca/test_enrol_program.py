@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import re
 import stat
 import subprocess
@@ -209,6 +210,7 @@ async def test_the_token_is_not_sent_to_a_workload_that_plays_control_plane(tmp_
             key_pem=minting.key_pem(key),
             chain_pem=chain.pem,
             roots_pem=real.credentials.roots_pem,
+            not_before=real.credentials.not_before,
             not_after=real.credentials.not_after,
             renew_at=real.credentials.renew_at,
         )
@@ -444,6 +446,79 @@ async def test_the_running_form_enrols_and_stays(tmp_path: Path) -> None:
             process.terminate()
             await process.wait()
     assert_usable(tmp_path / "machine")
+
+
+async def test_the_running_form_tries_again_with_the_token_it_was_told(tmp_path: Path) -> None:
+    """The control plane may come up later than the machine; standard input can be read only once."""
+    async with served_est(tmp_path) as est:
+        program = (
+            "import runpy, sys, time\n"
+            "time.sleep = lambda _: None\n"
+            "sys.argv = sys.argv[1:]\n"
+            "import http.client as client\n"
+            "connect, left = client.HTTPSConnection.connect, [2]\n"
+            "def late(self):\n"
+            "    left[0] -= 1\n"
+            "    if left[0] >= 0: raise ConnectionRefusedError('not yet')\n"
+            "    connect(self)\n"
+            "client.HTTPSConnection.connect = late\n"
+            "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program, str(PROGRAM)),
+            *("run", "--server", est.url, "--dir", str(tmp_path / "machine"), "--token-file", "-"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(a_token(est).encode())
+            process.stdin.close()
+            async with asyncio.timeout(LIMIT_SECONDS):
+                line = await process.stdout.readline()
+            assert line.startswith(b"enrolled as ")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def test_a_full_disk_does_not_end_the_running_form(tmp_path: Path) -> None:
+    """Else the certificate would end some hours later, with the disk long free again."""
+    async with served_est(tmp_path) as est:
+        await enrol(est, tmp_path / "machine")
+        program = (
+            "import os, runpy, sys, time\n"
+            "def sleep(_): print('tried', flush=True); time.monotonic() - began > 20 and os._exit(9)\n"
+            "began = time.monotonic()\n"
+            "time.sleep = sleep\n"
+            "def full(_): raise OSError(28, 'No space left on device')\n"
+            "os.fsync = full\n"
+            "sys.argv = sys.argv[1:]\n"
+            "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        )
+        for path in (tmp_path / "machine" / "sds").iterdir():
+            path.unlink()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program, str(PROGRAM)),
+            *("run", "--server", est.url, "--dir", str(tmp_path / "machine")),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            async with asyncio.timeout(LIMIT_SECONDS):
+                tried = [await process.stdout.readline() for _ in range(2)]
+                said = await process.stderr.readline()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    assert tried == [b"tried\n"] * 2
+    assert said == f"error: could not use {tmp_path / 'machine'}: No space left on device\n".encode()
 
 
 def test_the_program_is_python_3_8() -> None:

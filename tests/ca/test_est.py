@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -75,6 +78,14 @@ def bearer(token: str) -> dict[str, str]:
 
 def basic(token: str, user: str = "") -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()}
+
+
+def spoiled(token: str, folder: Path) -> Path:
+    """A directory where the record of the token was."""
+    [record] = folder.rglob(f"{token.split('.')[1]}.json")
+    record.unlink()
+    record.mkdir()
+    return record
 
 
 def leaf_of(text: str) -> x509.Certificate:
@@ -175,12 +186,10 @@ async def test_without_a_token_nothing_is_signed(tmp_path: Path) -> None:
 async def test_what_is_wrong_on_the_servers_disk_is_told_to_its_log_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A token that another user made with sudo, say. Here a folder stands where its file should."""
+    """A token that another user made with sudo, say."""
     async with served_est(tmp_path) as est:
         token = a_token(est)
-        [record] = tmp_path.rglob(f"{token.split('.')[1]}.json")
-        record.unlink()
-        record.mkdir()
+        record = spoiled(token, tmp_path)
         status, text, _ = await post(est, "simpleenroll", a_csr(), bearer(token))
 
     assert (status, text) == (503, "the control plane cannot enrol now\ntry again; its log says why\n")
@@ -254,6 +263,32 @@ async def test_a_token_for_the_control_planes_identity_buys_nothing(tmp_path: Pa
         "given to nobody\nchoose another service account\n"
     )
     assert est.count("csr_sign_err_count") == 1
+    assert [token.used for token in est.tokens.listed()] == [None], "what is refused does not use it up"
+
+
+async def test_a_resumed_session_proves_nothing(tmp_path: Path) -> None:
+    """It brings back a certificate that was verified some time ago, by roots that may have gone since."""
+
+    def renewed(est: ServedEst, context: ssl.SSLContext, session: ssl.SSLSession | None) -> Any:
+        port = urlsplit(est.url).port or 0
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+            context.wrap_socket(plain, session=session) as connection,
+        ):
+            body = base64.encodebytes(a_csr())
+            head = f"POST {EST}/simplereenroll HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            return connection.recv(65536).split()[1], connection.session, connection.session_reused
+
+    async with served_est(tmp_path) as est:
+        key = a_key()
+        chain = an_issuer(est.clock, est.authority).issue(a_request(key), a_caller())
+        context = presenting(est, chain, key, tmp_path)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        status, session, _ = await asyncio.to_thread(renewed, est, context, None)
+        again, _, is_resumed = await asyncio.to_thread(renewed, est, context, session)
+
+    assert (status, is_resumed, again) == (b"200", True, b"401")
 
 
 async def test_a_stolen_server_certificate_cannot_renew_itself(tmp_path: Path) -> None:

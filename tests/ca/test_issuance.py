@@ -119,7 +119,7 @@ KEY = a_key()
 def test_a_lifetime_beyond_the_profile_is_refused() -> None:
     refusal = refusal_of(Request(KEY.public_key(), timedelta(days=91)))
 
-    assert str(refusal) == "lifetime 7862400s is longer than 7776000s"
+    assert str(refusal) == "lifetime 2184h is longer than 2160h"
     assert refusal.hint == "ask for less, or raise ca.lifetimeMax"
 
 
@@ -127,7 +127,7 @@ def test_a_profile_that_exceeds_its_own_bound_is_the_operators_mistake() -> None
     with pytest.raises(Misconfigured) as refusal:
         Profile(lifetime=timedelta(days=91))
 
-    assert str(refusal.value) == "certificate lifetime 7862400s is not between 0s and 7776000s"
+    assert str(refusal.value) == "certificate lifetime 2184h is not between 0s and 2160h"
 
 
 def test_an_authority_that_has_ended_signs_nothing() -> None:

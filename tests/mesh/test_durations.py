@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.durations import MILLION, format_duration, parse_duration, parts_per_million
+from mesh.durations import MILLION, format_duration, parse_duration, parts_per_million, spoken_duration
 
 
 @given(st.timedeltas())
@@ -72,6 +72,23 @@ def test_a_duration_beyond_all_bounds_is_a_mistake_and_no_crash(text: str) -> No
 )
 def test_durations_are_written_in_seconds(value: timedelta, expected: str) -> None:
     assert format_duration(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "spoken"),
+    [
+        (timedelta(0), "0s"),
+        (timedelta(days=7), "168h"),
+        (timedelta(minutes=90), "1h30m"),
+        (timedelta(seconds=3601), "1h1s"),
+        (timedelta(seconds=1.5), "1.5s"),
+        (timedelta(minutes=1, milliseconds=300), "1m0.3s"),
+        (timedelta(seconds=-90), "-1m30s"),
+    ],
+)
+def test_people_are_told_a_time_in_its_own_units(value: timedelta, spoken: str) -> None:
+    assert spoken_duration(value) == spoken
+    assert parse_duration(spoken) == value
 
 
 @given(st.integers(0, MILLION))

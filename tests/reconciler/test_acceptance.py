@@ -110,6 +110,20 @@ def test_a_held_unit_keeps_its_last_version_beside_the_new_ones_of_others(tmp_pa
     ]
 
 
+def test_a_commit_that_is_held_as_a_whole_is_not_what_is_served(tmp_path: Path) -> None:
+    """Also not after a restart, which knows of it only what is written."""
+    served = Served(tmp_path)
+    first = served.take({"mesh.yaml": "define x"})
+    held = served.take({"mesh.yaml": "broken"})
+    (unit,) = held.units
+    assert (held.revision, unit.accepted, unit.is_held) == (first.revision, first.revision, True)
+    assert served.record().revision == first.revision
+    assert served.log()[0] == f"hold {unit.seen[:7]}: change 2\n\nSource: {unit.seen}\nHeld: mesh"
+
+    third = served.take({"mesh.yaml": "define y"})
+    assert served.record().revision == third.revision != unit.seen
+
+
 def test_an_unchanged_unit_keeps_its_subtree(tmp_path: Path) -> None:
     served = Served(tmp_path)
     files = {"mesh.yaml": TENANTS, "teams/a/x.yaml": "define a", "teams/b/x.yaml": "define b"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
 from mesh.errors import Misconfigured, Unavailable
@@ -144,3 +145,12 @@ async def test_without_a_daemon_that_is_said(tmp_path: Path) -> None:
         await asked(tmp_path, "/status")
 
     assert str(error.value) == f"no control plane answers at {tmp_path}/admin.sock"
+
+
+async def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 120)
+    with pytest.raises(Misconfigured) as error:
+        await admin.serve_socket(web.Application(), path)
+
+    assert str(error.value) == f"cannot listen on {path}: AF_UNIX path too long"
+    assert error.value.hint == "choose another directory with --state, or a shorter path"

@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mesh.errors import Misconfigured, Refused, Unavailable
 from mesh.latest import Latest
+from mesh.problems import Problem, Where
+from reconciler.acceptance import Accepted, UnitStatus
 from reconciler.cycle import BACKOFF_MAX, Bell, CycleStatus, State, Turn, backoff, run_cycle, run_turn
 from reconciler.git import Event, Fetched
+from reconciler.logs import KeysAndValues
 from tests.support.clock import FakeClock
 
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 COMMIT = Fetched(commit="3f2a91c", event=Event.FIRST)
 
 
@@ -150,6 +154,20 @@ async def test_an_outage_of_an_hour_ends_without_a_person() -> None:
         assert loop.status.value.state is State.READY
 
 
+async def test_after_a_turn_that_went_well_the_back_off_begins_anew() -> None:
+    """Else every outage is ended later than the one before it."""
+    loop = Loop()
+    loop.outcome = fails_with(Unavailable("no answer"))
+    async with loop.running():
+        await loop.after(timedelta(hours=1))
+        loop.outcome = passes
+        await loop.after(BACKOFF_MAX)
+        loop.outcome = fails_with(Unavailable("no answer"))
+        loop.bell.ring()
+        turns = await loop.after(NOW)
+        assert await loop.after(timedelta(seconds=1)) == turns + 1
+
+
 async def test_a_bug_is_contained_and_tried_again() -> None:
     loop = Loop()
     loop.outcome = fails_with(ZeroDivisionError())
@@ -187,3 +205,39 @@ async def test_the_last_event_of_the_branch_stays_until_the_next() -> None:
         loop.bell.ring()
         await loop.after(NOW)
         assert (loop.turns, loop.status.value.event) == (2, Event.FIRST)
+
+
+def a_hold(seen: str, *problems: Problem) -> UnitStatus:
+    return UnitStatus(folder="shop", seen=seen, accepted="3f2a91c0000", held_since=NOON, problems=problems)
+
+
+def a_problem(code: str, line: int) -> Problem:
+    return Problem(code=code, where=Where(file="shop/a.yaml", line=line), message="no subset 'v4'")
+
+
+async def test_a_unit_that_is_held_is_a_line_of_the_log_until_its_problems_are_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = Loop()
+    caplog.set_level("WARNING", "reconciler.cycle")
+    warning, error, other = a_problem("IST0109", 1), a_problem("IST0101", 14), a_problem("IST0101", 15)
+    holds = iter(
+        (a_hold("c0ffee00", warning, error), a_hold("c0ffee11", warning, error), a_hold("c0ffee22", other))
+    )
+
+    async def holds_a_unit(turn: Turn) -> Turn:
+        accepted = Accepted(revision="r1", commit="t1", units=(next(holds),), reading=None)
+        return replace(turn, serving=accepted)
+
+    loop.outcome = holds_a_unit
+    async with loop.running():
+        for _ in range(2):
+            loop.bell.ring()
+            await loop.after(NOW)
+
+    lines = [KeysAndValues().format(record).split("Z ", 1)[1] for record in caplog.records]
+    told = "WARNING unit held unit=shop revision={} served=3f2a91c at=shop/a.yaml:{} code=IST0101 reason={}"
+    assert lines == [
+        told.format("c0ffee0", 14, "\"no subset 'v4'\""),
+        told.format("c0ffee2", 15, "\"no subset 'v4'\""),
+    ]

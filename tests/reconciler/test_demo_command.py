@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,57 @@ def test_a_state_folder_too_deep_for_a_socket_is_refused(
         asyncio.run(enter())
 
     assert caught.value.hint == "choose a shorter --state"
+
+
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+def an_audience(lines: list[str]) -> run.Audience:
+    return run.Audience(progress=lines.append, row=lambda _: None, line=lines.append)
+
+
+def test_a_place_that_cannot_be_made_is_used_wrongly(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(main, ["demo", "--once", "--state", str(tmp_path / "file" / "demo")])
+
+    assert done.stderr == (
+        f"error: cannot make a folder in '{tmp_path}/file/demo': Not a directory\n"
+        "hint: choose another place with --state\n"
+    )
+    assert done.exit_code == 2
+
+
+async def test_without_git_it_is_named_with_what_brings_it_and_no_folder_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHWRIGHT_ENVOY", "/bin/true")
+    monkeypatch.setattr("reconciler.demo.repository.is_git_here", lambda: False)
+    said: list[str] = []
+    with pytest.raises(Misconfigured) as error:
+        await run.demo(tmp_path, FakeClock(), an_audience(said), is_once=True)
+
+    assert (str(error.value), error.value.hint) == ("no git on this machine", "install it: apt install git")
+    assert (said, left_in(tmp_path)) == ([], [])
+
+
+async def test_told_to_end_while_it_is_set_up_it_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def never_up(folder: Path, *_: object) -> AsyncIterator[None]:
+        (folder / "logs").mkdir()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr(run, "stage", never_up)
+    said: list[str] = []
+    with pytest.raises(run.ToldToEnd) as error:
+        await run.demo(tmp_path, FakeClock(), an_audience(said), is_once=True)
+
+    assert str(error.value) == "the demo was told to end before its last step"
+    assert (said, left_in(tmp_path)) == ([], [])
 
 
 def test_a_machine_without_a_free_place_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

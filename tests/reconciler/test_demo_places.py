@@ -5,6 +5,9 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
+
+from mesh.errors import Unavailable
 from reconciler.demo import places, workloads
 from reconciler.demo.repository import files
 
@@ -36,6 +39,19 @@ def test_a_place_is_found_beside_proxies_of_another_mesh() -> None:
         taken = place.cast.workloads[0].proxy_ports.metrics
     with socket.create_server(("", taken)), places.find(EXAMPLE) as place:
         assert place.cast.workloads[0].proxy_ports.metrics != taken
+
+
+def test_what_is_in_the_way_at_the_first_place_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "PLACES", 3)
+    monkeypatch.setattr(places, "_claim", lambda _: socket.socket())
+    monkeypatch.setattr(places, "is_free", lambda _, port: port != 15090 and port < 15100)
+    with pytest.raises(Unavailable) as error:
+        places.find(EXAMPLE)
+
+    assert str(error.value) == "none of 3 places on the loopback network is free"
+    assert error.value.hint == (
+        "end what listens at 127.0.0.1:18080, or on that port of all addresses: ss -ltnp 'sport = :18080'"
+    )
 
 
 def test_moving_changes_addresses_and_ports_of_the_example_and_nothing_else() -> None:

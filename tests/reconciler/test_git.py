@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -258,3 +259,38 @@ def test_a_crash_while_it_is_made_leaves_no_half_repository(tmp_path: Path) -> N
     (tmp_path / "repo.git.new").mkdir()
     (tmp_path / "repo.git.new" / "HEAD").write_text("ref: ")
     assert Clone.open(tmp_path / "repo.git").ref(ACCEPTED + "main") is None
+
+
+async def test_a_renewal_that_got_stuck_halfway_does_not_lose_what_it_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk, say: the damaged repository is out of the way, and no new one can be made."""
+    folder = tmp_path / "repo.git"
+    clone = Clone.open(folder)
+    tree = clone.with_file(None, "a.yaml", b"")
+    commit = clone.commit(tree, parent=None, message="m", when=datetime(2026, 1, 1, tzinfo=UTC))
+    assert clone.move_ref(ACCEPTED + "main", to=commit, expected=None)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pygit2.init_repository", full)
+        with pytest.raises(OSError, match="No space left"):
+            await renew(folder, "main", aside)
+
+    assert (await renew(folder, "main", aside)).ref(ACCEPTED + "main") == commit
+
+
+def test_a_unit_that_holds_more_than_anybody_needs_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = Clone.open(tmp_path / "repo.git")
+    tree = a_tree(clone, {"a.yaml": b"1" * 600, "b.yaml": b"2" * (1 << 20), "c.yaml": b"3"})
+    monkeypatch.setattr(git, "BYTES_MAX", 1 << 20)
+    listing = clone.files(tree, "team")
+
+    assert listing.files == ()
+    assert [str(problem) for problem in listing.problems] == [
+        "team: error MW0010: the unit holds more than 200000 entries or 1 MiB of configuration"
+    ]

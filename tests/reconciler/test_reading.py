@@ -13,7 +13,7 @@ from mesh.errors import Misconfigured
 from mesh.names import ObjectKey
 from mesh.problems import Problem, Where
 from reconciler import render
-from reconciler.reading import Reader, Reading, TextFile, check_folder, is_ours
+from reconciler.reading import Reader, Reading, TextFile, check_path, is_ours
 from tests.support.documents import written
 
 SERVICE = written(
@@ -179,12 +179,12 @@ def a_folder(folder: Path, **files: str) -> Path:
 
 
 def test_a_folder_without_mistakes_is_fine(tmp_path: Path) -> None:
-    report = check_folder(a_folder(tmp_path, mesh=MESH, teams__a=SERVICE))
+    report = check_path(a_folder(tmp_path, mesh=MESH, teams__a=SERVICE))
     assert (report.exit_code, render.problems(report, "text")) == (0, "2 objects in 2 files: no problems")
 
 
 def test_a_folder_with_mistakes_says_where(tmp_path: Path) -> None:
-    report = check_folder(a_folder(tmp_path, mesh=MESH, routes=ROUTE.replace("http:", "htp:")))
+    report = check_path(a_folder(tmp_path, mesh=MESH, routes=ROUTE.replace("http:", "htp:")))
     assert report.exit_code == 1
     assert render.problems(report, render.Output.TEXT) == (
         "routes.yaml:6: error IST0106 spec.htp: unknown field\n"
@@ -196,12 +196,12 @@ def test_a_folder_with_mistakes_says_where(tmp_path: Path) -> None:
 def test_warnings_count_only_for_the_strict(tmp_path: Path) -> None:
     route = ROUTE.replace("http: [{", "http: [{mirrorPercent: 10, ")
     folder = a_folder(tmp_path, mesh=MESH, routes=f"{SERVICE}---\n{route}")
-    assert check_folder(folder).exit_code == 0
-    assert check_folder(folder, is_strict=True).exit_code == 1
+    assert check_path(folder).exit_code == 0
+    assert check_path(folder, is_strict=True).exit_code == 1
 
 
 def test_the_json_form_is_the_promised_one(tmp_path: Path) -> None:
-    report = check_folder(a_folder(tmp_path, mesh=MESH, routes=ROUTE.replace("host: a.com", "host: b")))
+    report = check_path(a_folder(tmp_path, mesh=MESH, routes=ROUTE.replace("host: a.com", "host: b")))
     assert json.loads(render.problems(report, "json")) == {
         "problems": [
             {
@@ -226,17 +226,42 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (folder / "link.yaml").symlink_to(outside / "secret.yaml")
     (folder / "linked").symlink_to(outside, target_is_directory=True)
 
-    assert check_folder(folder).counts == {"files": 1, "objects": 1, "errors": 0, "warnings": 0, "infos": 0}
+    assert check_path(folder).counts == {"files": 1, "objects": 1, "errors": 0, "warnings": 0, "infos": 0}
 
 
 def test_a_folder_that_does_not_exist_is_used_wrongly(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match=r"no folder '.*/nothing'") as error:
-        check_folder(tmp_path / "nothing")
+    with pytest.raises(Misconfigured, match=r"^no file or folder '.*/nothing'$") as error:
+        check_path(tmp_path / "nothing")
     assert error.value.exit_code == 2
 
 
+def test_one_file_can_be_checked_by_itself(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path, mesh=MESH, routes=ROUTE.replace("http:", "htp:"))
+    report = check_path(folder / "routes.yaml")
+
+    assert report.counts["files"] == 1
+    assert {problem.where.file for problem in report.problems} == {"routes.yaml", "mesh.yaml"}
+
+
+def test_a_file_without_documents_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.yaml").write_text("")
+
+    assert "notes.yaml: error MW0010: no document of a mesh in this file" in [
+        str(problem) for problem in check_path(tmp_path / "notes.yaml").problems
+    ]
+
+
+def test_a_file_that_cannot_be_configuration_is_used_wrongly(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(Misconfigured) as error:
+        check_path(tmp_path / "notes.txt")
+
+    assert str(error.value) == f"'{tmp_path}/notes.txt' is not a file of a mesh"
+    assert error.value.hint == "those end in .yaml, .yml, .json"
+
+
 def test_a_folder_without_documents_is_an_error(tmp_path: Path) -> None:
-    assert [str(problem) for problem in check_folder(tmp_path).problems] == [
+    assert [str(problem) for problem in check_path(tmp_path).problems] == [
         ".: error MW0010: no document of a mesh in this folder",
         "mesh.yaml: info MW0008: no Mesh document: the defaults are used",
     ]

@@ -38,7 +38,7 @@ ANSWER: dict[str, Any] = {
 def test_a_mesh_that_is_well_takes_few_lines() -> None:
     assert status(ANSWER) == (
         "repository  https://git/mesh (main)\n"
-        "revision    3f2a91c, fetched 2026-01-01T00:00:00.000+00:00\n"
+        "revision    3f2a91c, fetched 2026-01-01 00:00:00Z\n"
         "state       ready\n"
         "live        3f2a91c on 2 of 2 connected proxies, 38 ms after it was accepted\n"
         "\n"
@@ -101,30 +101,37 @@ def test_what_is_in_the_way_is_said_with_its_place() -> None:
                     "name": "web",
                     "seen": "3f2a91c0000",
                     "accepted": "",
-                    "held_since": "2026-01-01",
+                    "held_since": "2026-01-01T02:00:00.000+02:00",
                     "problems": [problem],
                 }
             ],
             "live": {**ANSWER["live"], **live},
-            "broken": [{"resource": "virtualInbound", "reason": "ValueError: no"}],
+            "broken": [{"resource": "a", "reason": "ValueError: no", "sources": refusal["sources"]}],
         }
     )
 
     assert text.splitlines()[2:] == [
-        "state       retrying since 2026-01-01T00:00:00.000+00:00: could not fetch 'main'",
+        "state       retrying since 2026-01-01 00:00:00Z: could not fetch 'main'",
         "live        nothing on 1 of 2 connected proxies",
         "            hint: serving 3f2a91c meanwhile",
         "behind      web-1.web",
         "not here    web-2.web",
         "",
         "UNIT  SEEN     ACCEPTED",
-        "web   3f2a91c  -         held since 2026-01-01",
+        "web   3f2a91c  -         held since 2026-01-01 00:00:00Z",
         "  web/a.yaml:14: error IST0101 spec.http[0]: no subset 'v4'",
         "",
         "refused     proxy web-1.web refused cds outbound|80||a at c0ffee: unknown lb policy",
         "            from web/b.yaml:3 ServiceEntry/web/a",
-        "BROKEN      virtualInbound: ValueError: no (a bug, see the log)",
+        "BROKEN      a: ValueError: no (a bug, see the log)",
+        "            from web/b.yaml:3 ServiceEntry/web/a",
     ]
+
+
+def test_without_any_proxy_nothing_is_said_of_acknowledgements() -> None:
+    told = status({**ANSWER, "live": {**ANSWER["live"], "acknowledged": 0, "connected": 0}})
+
+    assert told.splitlines()[3] == "live        no proxy is connected"
 
 
 def test_each_proxy_is_a_line() -> None:

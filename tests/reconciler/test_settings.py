@@ -6,7 +6,7 @@ import pytest
 
 from mesh.errors import Misconfigured
 from mesh.world import Credential
-from reconciler.settings import Settings, read_credentials
+from reconciler.settings import Settings, at, read_credentials
 
 
 def a_pair(folder: Path, name: str, *, mode: int = 0o600) -> Path:
@@ -83,3 +83,30 @@ def test_half_a_pair_is_said(tmp_path: Path, missing: str) -> None:
     )
     assert str(error.value) == expected
     assert error.value.hint == "it needs tls.crt and tls.key"
+
+
+def test_secrets_that_may_not_be_read_are_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_pair(tmp_path, "web/site")
+    listed = Path.iterdir
+
+    def denied(path: Path) -> object:
+        if path.name == "web":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(Misconfigured) as error:
+        read_credentials(tmp_path)
+
+    assert str(error.value) == f"the secrets in {tmp_path}/web cannot be read: Permission denied"
+    assert error.value.hint == "they must be readable for the user that the control plane runs as"
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [("10.0.0.1", "10.0.0.1:15012"), ("localhost", "localhost:15012"), ("::", "[::]:15012")],
+)
+def test_an_ipv6_address_stands_in_brackets_before_a_port(address: str, text: str) -> None:
+    assert at(address, 15012) == text

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from mesh.latest import Latest
+from mesh.names import ObjectKey
 from mesh.world import Trust
 from reconciler.acceptance import Accepted, UnitStatus
 from reconciler.cycle import CycleStatus, State
 from reconciler.reading import Reader, TextFile
-from reconciler.status import proxies, resources, status
+from reconciler.status import broken_fields, proxies, resources, status
 from reconciler.worlds import Worlds
 from tests.support.clock import FakeClock
 from tests.support.config import a_service, a_workload
@@ -21,6 +22,7 @@ from tests.support.fleets import a_caller, a_node, accept, refuse
 from xds import envoy
 from xds.fleet import Fleet
 from xds.member import Member
+from xds.memo import Broken
 from xds.server import Connection
 from xds.session import Sync, TypeStatus
 
@@ -116,6 +118,36 @@ async def test_a_refusal_leads_back_to_the_line_it_came_from() -> None:
                 "sources": [{"object": "ServiceEntry/bookinfo/reviews", "file": "services.yaml", "line": 3}],
             }
         ]
+
+
+async def test_what_is_broken_leads_back_to_the_lines_it_was_to_be_made_of() -> None:
+    async with a_control_plane() as running:
+        source = ObjectKey("ServiceEntry", "bookinfo", "reviews")
+        told = broken_fields(Broken("a", "outbound", "a bug", (source,)), running.worlds.accepted.value)
+
+    assert told == {
+        "resource": "a",
+        "function": "outbound",
+        "reason": "a bug",
+        "sources": [{"object": "ServiceEntry/bookinfo/reviews", "file": "services.yaml", "line": 3}],
+    }
+
+
+async def test_endpoints_lead_back_to_those_who_declared_them() -> None:
+    async with a_control_plane() as running:
+        member = await running.join("reviews")
+        found = {one["name"]: one for one in resources(member, envoy.ENDPOINTS, running.worlds)}
+
+    assert found[REVIEWS]["sources"] == [
+        {"object": "WorkloadEntry/bookinfo/reviews-1", "file": "workloads.yaml", "line": 1}
+    ]
+
+
+async def test_an_object_that_is_not_known_is_null() -> None:
+    async with a_control_plane() as running:
+        (problem,) = running.status()["problems"]
+
+    assert (problem["code"], problem["object"]) == ("MW0008", None)
 
 
 class Said:

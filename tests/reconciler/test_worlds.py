@@ -115,6 +115,17 @@ async def test_when_a_commit_was_seen_is_known() -> None:
     assert worlds.seen_at == clock.now()
 
 
+async def test_a_commit_that_is_held_as_a_whole_does_not_change_when_the_served_one_was_seen() -> None:
+    clock = FakeClock()
+    worlds, accept = Worlds(clock, Latest(NOBODY)), Acceptance()
+    worlds.offer(accept("r1"))
+    seen_at = worlds.seen_at
+    await clock.advance(timedelta(hours=1))
+    worlds.offer(accept("r1"))
+
+    assert worlds.seen_at == seen_at
+
+
 async def test_old_worlds_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     worlds, accept = some_worlds(), Acceptance()
     worlds.trust.publish(Trust())

@@ -164,7 +164,7 @@ class Daemon:
 
     async def pushes(self) -> dict[str, float]:
         """Responses written since it started, by type; types without any are left out."""
-        name = "pilot_xds_pushes_total"
+        name = "pilot_xds_pushes"
         return {
             key.removeprefix(f'{name}{{type="').removesuffix('"}'): value
             for key, value in (await self.metrics()).items()

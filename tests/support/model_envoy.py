@@ -48,10 +48,13 @@ class ModelEnvoy:
         names = [resource.name for resource in response.resources]
         assert len(set(names)) == len(names), "a name twice in one response is refused as a whole"
         assert not set(names) & set(response.removed_resources)
+        is_wildcard = type_url in (envoy.CLUSTER, envoy.LISTENER)
+        # What it let go while the response was on its way is ignored.
+        resources = [r for r in response.resources if is_wildcard or r.name in self.subscribed[type_url]]
         refused = []
         for name in response.removed_resources:
             self.active[type_url].pop(name, None)
-        for resource in response.resources:
+        for resource in resources:
             content = resource.resource.value.decode().partition("=")[2]
             if content.startswith(BAD):
                 refused.append(resource.name)
@@ -60,7 +63,7 @@ class ModelEnvoy:
         if refused:
             self.requests.append(a_request(type_url, nonce=response.nonce, error=f"bad: {refused}"))
         else:
-            for resource in response.resources:
+            for resource in resources:
                 self.recorded[type_url][resource.name] = resource.version
             for name in response.removed_resources:
                 self.recorded[type_url].pop(name, None)

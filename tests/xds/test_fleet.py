@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterable
 
 import pytest
 
 from mesh.clock import breathe
+from mesh.identity import SpiffeId
 from mesh.proxies import Interception, Role
+from mesh.scope import Scope
+from mesh.services import ServiceKey
+from mesh.views import EndpointsView, OutboundView
+from mesh.world import World
 from tests.support.config import (
+    a_mesh,
     a_port,
     a_service,
     a_virtual_service,
@@ -28,7 +35,7 @@ from tests.support.fleets import (
 )
 from xds import envoy
 from xds.admission import NotAdmitted, Reason
-from xds.directory import Refusal
+from xds.directory import Caller, Refusal
 from xds.facets import InboundFacet, OutboundFacet
 from xds.member import Member
 from xds.workshop import Seat, Workshop
@@ -277,6 +284,21 @@ async def test_a_revision_is_live_when_everybody_acknowledged_every_type() -> No
         assert mesh.fleet.progress.acknowledged_at is not None
 
 
+async def test_that_a_revision_is_live_is_said_when_somebody_has_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "xds.fleet")
+    async with a_fleet(*MESH) as mesh:
+        assert caplog.records == []
+        member = await mesh.join("reviews")
+        accept(member)
+        await mesh.publish(*MESH, a_service("more"))
+        accept(member)
+
+        assert {(record.msg, vars(record)["proxies"]) for record in caplog.records} == {("revision live", 1)}
+        assert vars(caplog.records[-1])["revision"] == mesh.fleet.world.revision[:7]
+
+
 async def test_endpoints_that_move_later_do_not_make_a_revision_less_live() -> None:
     """The revision was had; what came after it is not of it."""
     async with a_fleet(*MESH) as mesh:
@@ -343,6 +365,7 @@ async def test_what_another_took_is_the_hosts_own_trouble_and_stays() -> None:
 async def test_older_bytes_in_the_place_of_refused_ones_do_not_hide_the_refusal() -> None:
     async with a_fleet(*MESH, BAD) as mesh:
         member = await mesh.join("reviews")
+        await mesh.join("ratings")
         accept(member)
         worse = a_service("bad", subjectAltNames=["spiffe://x/y"])
         await mesh.publish(*MESH, worse)
@@ -352,6 +375,18 @@ async def test_older_bytes_in_the_place_of_refused_ones_do_not_hide_the_refusal(
         accept(member)
 
         assert list(member.refusals.values()) == [refusal]
+
+
+async def test_what_only_one_proxy_has_is_not_withdrawn_because_it_refused() -> None:
+    """The fault may be the host's own, an address in use, say: its session tries again."""
+    async with a_fleet(*MESH) as mesh:
+        member = await mesh.join("reviews")
+        accept(member)
+        await mesh.publish(*MESH, BAD)
+        refuse(member, envoy.CLUSTER, BAD_NAME)
+
+        assert BAD_NAME in has(member, envoy.CLUSTER)
+        assert len(member.refusals) == 1
 
 
 async def test_a_refusal_is_forgotten_when_nobody_wants_the_resource_any_more() -> None:
@@ -502,6 +537,7 @@ async def test_what_is_refused_while_a_newcomer_is_made_for_is_withdrawn_for_all
 
     async with a_fleet(*MESH) as mesh:
         reviews = await mesh.join("reviews")
+        await mesh.join("ratings")
         accept(reviews)
         await mesh.publish(*MESH, BAD)
         monkeypatch.setattr(Workshop, "make", slowly)
@@ -512,3 +548,49 @@ async def test_what_is_refused_while_a_newcomer_is_made_for_is_withdrawn_for_all
         await joining
 
         assert BAD_NAME not in has(reviews, envoy.CLUSTER)
+
+
+async def test_a_certificate_of_another_mesh_is_not_of_this_one_though_one_authority_signed_both() -> None:
+    async with a_fleet(*MESH, a_mesh(trustDomainAliases=["old.example"])) as mesh:
+        foreign = Caller(SpiffeId("other.example", "bookinfo", "reviews"), "reviews-1")
+        with pytest.raises(NotAdmitted) as refused:
+            await mesh.fleet.join(a_node("reviews"), {}, foreign)
+        assert (refused.value.reason, str(refused.value)) == (
+            Reason.IDENTITY,
+            "machine reviews-1 presented a certificate of trust domain other.example: refused",
+        )
+
+        former = Caller(SpiffeId("old.example", "bookinfo", "reviews"), "reviews-1")
+        assert await mesh.fleet.join(a_node("reviews"), {}, former)
+
+
+async def test_a_change_of_routes_does_not_look_at_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ServiceKey] = []
+    endpoints = Scope.endpoints
+
+    def watched(scope: Scope, world: World, view: OutboundView, keys: Iterable[ServiceKey]) -> EndpointsView:
+        keys = tuple(keys)
+        asked.extend(keys)
+        return endpoints(scope, world, view, keys)
+
+    async with a_fleet(*MESH, a_virtual_service("reviews", "reviews")) as mesh:
+        member = await mesh.join("ratings")
+        monkeypatch.setattr(Scope, "endpoints", watched)
+        await mesh.publish(*MESH, a_virtual_service("reviews", "ratings"))
+        assert asked == []
+        assert REVIEWS in has(member, envoy.ENDPOINTS)
+
+        await mesh.publish(*MESH[:3], a_workload("reviews", "10.9.9.9"), *MESH[4:])
+        assert [key.host for key in asked] == ["reviews.bookinfo.svc.cluster.local"]
+        assert b"10.9.9.9" in has(member, envoy.ENDPOINTS)[REVIEWS].body
+
+
+async def test_one_that_comes_back_again_and_again_leaves_nothing_behind() -> None:
+    """Connections end after half an hour; a quiet mesh must not grow by that."""
+    async with a_fleet(*MESH) as mesh:
+        sizes = set()
+        for _ in range(5):
+            (await mesh.join("reviews")).leave()
+            sizes.add(mesh.fleet.remembered)
+
+        assert len(sizes) == 1

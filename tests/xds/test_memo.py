@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import pytest
 
+from mesh.names import ObjectKey
 from xds.memo import Broken, LastMade, Memo
 
 
@@ -40,6 +41,28 @@ def test_a_resource_that_cannot_be_made_keeps_its_last_bytes_and_is_reported() -
 
         assert list(memo.resource("r", resource, Input())) == ["made of a"]
     assert memo.broken == (Broken("r", "resource", "ValueError: nothing to say"),)
+
+
+def test_what_is_broken_names_the_objects_that_it_was_to_be_made_of() -> None:
+    """Wherever in the arguments they are, each once."""
+    cluster, policy, route = (ObjectKey(kind, "web", "a") for kind in ("ServiceEntry", "Policy", "Route"))
+
+    def breaks(*_: object) -> NoReturn:
+        raise ValueError("nothing to say")
+
+    class Made(Input):
+        sources = (cluster, policy)
+
+    class Declared(Input):
+        source = policy
+
+    class Undeclared(Input):
+        source = None
+
+    memo = Memo()
+    list(memo.resource("r", breaks, Made(), "text", (Declared(), Undeclared()), route))
+
+    assert [broken.sources for broken in memo.broken] == [(cluster, policy, route)]
 
 
 def test_a_resource_that_never_could_be_made_is_left_out() -> None:

@@ -106,8 +106,8 @@ async def test_a_proxy_gets_its_configuration_and_its_changes() -> None:
         await until(lambda: member.has_left)
         assert served.server.connections == ()
         assert counted(served, "pilot_xds") == 0
-        assert counted(served, "pilot_xds_eds_reject_total") == 1
-        assert counted(served, "pilot_xds_pushes_total", type="eds") == 2
+        assert counted(served, "pilot_xds_eds_reject") == 1
+        assert counted(served, "pilot_xds_pushes", type="eds") == 2
         assert counted(served, "pilot_proxy_convergence_time_count") == 1
 
 
@@ -289,13 +289,15 @@ async def test_a_proxy_that_does_not_read_costs_only_itself() -> None:
             await quick.ask(envoy.CLUSTER)
             await quick.take()
             await until(lambda: directory.members[0].has_left)
-        assert counted(served, "pilot_xds_write_timeout_total") == 1
+        assert counted(served, "pilot_xds_write_timeout") == 1
 
 
-async def test_a_drain_ends_streams_within_its_limit() -> None:
+async def test_a_drain_ends_streams_between_two_messages() -> None:
+    """The limit is for those that cannot be ended so: it is not waited for."""
     directory = a_directory(Latest(a_world()))
     async with talking(directory) as (served, client):
         await brought_up(client)
-        await served.server.drain(timedelta(seconds=0.1))
-        assert (await client.end())[0] in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        async with asyncio.timeout(10):
+            await served.server.drain(timedelta(seconds=60))
+        assert (await client.end())[0] is grpc.StatusCode.OK
         await until(lambda: directory.members[0].has_left)

@@ -295,4 +295,4 @@ def test_a_port_that_no_service_declares_is_held_to_what_is_demanded_of_it(tmp_p
     ]
 
     assert [shape(chain) for chain in chains] == [("tls", ISTIO_HTTP, "http", True), ("tls", [], "tcp", True)]
-    assert refusal(tmp_path, listener) == ""
+    assert refusal([listener], tmp_path) == ""

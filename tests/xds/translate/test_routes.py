@@ -196,5 +196,6 @@ def test_a_virtual_host_that_envoy_would_refuse_is_not_sent_and_said_to_be_broke
             "virtual_host",
             "ConstraintError: Envoy would refuse VirtualHost: "
             "routes[0].redirect.path_redirect: must be a header value",
+            (ObjectKey("VirtualService", "bookinfo", "reviews"),),
         ),
     )

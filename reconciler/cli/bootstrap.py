@@ -1,0 +1,92 @@
+"""``meshwright bootstrap``: what one Envoy starts with."""
+
+from __future__ import annotations
+
+import click
+
+from mesh.names import DEFAULT_DOMAIN
+from mesh.proxies import Interception
+from reconciler import installing
+from reconciler.installing import Ports
+
+_PORT = click.IntRange(1, 65535)
+
+
+@click.command()
+@click.argument("name", metavar="NAME.NAMESPACE")
+@click.option("--address", required=True, metavar="IP", help="The address of its WorkloadEntry.")
+@click.option(
+    "--control-plane",
+    required=True,
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where the control plane is; the port is 15012 unless given (may be given again).",
+)
+@click.option(
+    "--trust-domain", default=DEFAULT_DOMAIN, show_default=True, help="Whom the mesh's CA signs for."
+)
+@click.option("--gateway", "is_gateway", is_flag=True, help="A gateway, not the sidecar of an application.")
+@click.option(
+    "--interception",
+    type=click.Choice([str(mode) for mode in Interception]),
+    default=str(Interception.REDIRECT),
+    show_default=True,
+    help="How the application's traffic reaches it; NONE: by addresses and the HTTP proxy port.",
+)
+@click.option(
+    "--http-proxy-port", type=_PORT, metavar="PORT", help="An HTTP proxy for the application, on 127.0.0.1."
+)
+@click.option("--group", default="", metavar="NAME", help="The WorkloadGroup in which it enrols itself.")
+@click.option(
+    "--admin-port",
+    type=_PORT,
+    default=15000,
+    show_default=True,
+    metavar="PORT",
+    help="Envoy's own, on 127.0.0.1.",
+)
+@click.option(
+    "--metrics-port",
+    type=_PORT,
+    default=15090,
+    show_default=True,
+    metavar="PORT",
+    help="For Prometheus: /stats/prometheus.",
+)
+@click.option(
+    "--readiness-port",
+    type=_PORT,
+    default=15021,
+    show_default=True,
+    metavar="PORT",
+    help="For load balancers: /healthz/ready.",
+)
+def bootstrap(
+    name: str,
+    address: str,
+    control_plane: tuple[str, ...],
+    trust_domain: str,
+    is_gateway: bool,
+    interception: str,
+    http_proxy_port: int | None,
+    group: str,
+    admin_port: int,
+    metrics_port: int,
+    readiness_port: int,
+) -> None:
+    """Print the bootstrap of the Envoy of proxy NAME.NAMESPACE, as JSON.
+
+    It is started in the folder that meshwright_enrol.py made.
+    """
+    text = installing.bootstrap(
+        name,
+        address,
+        control_plane,
+        trust_domain=trust_domain,
+        is_gateway=is_gateway,
+        interception=Interception(interception),
+        http_proxy_port=http_proxy_port or 0,
+        group=group,
+        ports=Ports(admin=admin_port, metrics=metrics_port, readiness=readiness_port),
+    )
+    click.echo(text, nl=False)
