@@ -24,7 +24,8 @@ from mesh.names import ObjectKey
 from mesh.places import Lines, Path, Place, Table
 from mesh.problems import Problem, Where
 
-FILE_BYTES_MAX: Final = 32 * 1024 * 1024
+# A hundred times any hand-written file; as YAML it becomes some fifty times as much in memory.
+FILE_BYTES_MAX: Final = 8 * 1024 * 1024
 DOCUMENTS_MAX: Final = 20_000  # in one file
 DEPTH_MAX: Final = 64
 # Far above any real document, far below what a "billion laughs" expands to.

@@ -60,6 +60,7 @@ CATALOGUE: dict[str, Code] = {
         Code("MW0011", _I, "the host is not known to this repository"),
         Code("MW0012", _W, "an entry of the repository is not followed"),
         Code("MW0013", _W, "a certificate that a Gateway names is not among those the operator keeps"),
+        Code("MW0014", _E, "a service has the address of a workload"),
     )
 }
 

@@ -40,9 +40,9 @@ ACCEPTED = "refs/meshwright/accepted/"
 SEEN = "refs/meshwright/seen/"
 
 SUFFIXES = (".yaml", ".yml", ".json")
-FILE_BYTES_MAX = 32 << 20
+FILE_BYTES_MAX = 8 << 20
 ENTRIES_MAX = 200_000  # of one unit: a few kilobytes of nested trees can name billions of files
-BYTES_MAX = 128 << 20
+BYTES_MAX = 32 << 20
 DEPTH_MAX = 64
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 

@@ -1,7 +1,8 @@
 """Remembers translations by their inputs, one generation deep.
 
 This is one of the two places where any exception is caught (STYLE 4.9): when the making of one
-resource raises, its last bytes stay, the failure is recorded with its name, and the rest goes on.
+resource raises, its last bytes stay, the failure is recorded with its name, and the rest goes on. The same
+holds for what lies around single resources: a facet that cannot be made keeps its parts.
 """
 
 from __future__ import annotations
@@ -66,11 +67,19 @@ class Memo(Recall):
 
         When making it raises, yields the last one made under that name, or nothing if there was none.
         """
-        # A cluster and its endpoints have one name: only with its maker does a name say which resource.
         key = function, name
+        self.contained(name, function, arguments, lambda: self._keep(key, self.get(function, *arguments)))
+        if key in self._last:
+            yield self._last[key]
+
+    def contained(
+        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], call: Callable[[], object]
+    ) -> bool:
+        """Call. A failure is recorded under ``name``, with the objects behind ``arguments``; then False."""
+        # A cluster and its endpoints have one name: only with its maker does a name say which resource.
         place = self._owner, function, name
         try:
-            made = self.get(function, *arguments)
+            call()
         except Exception as error:
             if place not in self._broken:
                 log.exception("resource broken", extra={"resource": name, "function": function.__name__})
@@ -80,14 +89,14 @@ class Memo(Recall):
                 f"{type(error).__name__}: {error}",
                 tuple(dict.fromkeys(_sources(arguments))),
             )
-            if key in self._last:
-                yield self._last[key]
-            return
+            return False
         if self._broken:
             self._broken.pop(place, None)
+        return True
+
+    def _keep(self, key: tuple[Callable[..., Any], str], made: Any) -> None:
         self._last.pop(key, None)  # the order is that of the last success
         self._last[key] = made
-        yield made
 
     def forget_owner(self, owner: str) -> None:
         """The facet is gone, and what was wrong with it."""

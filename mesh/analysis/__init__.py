@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from mesh.analysis import clashes, destinations, gateways, routes, sidecars
+from mesh.analysis import addresses, clashes, destinations, gateways, routes, sidecars
 from mesh.analysis.finding import Finding
 from mesh.analysis.hosts import KnownHosts, KnownService
 from mesh.config import Config
@@ -21,6 +21,7 @@ CHECKS: tuple[Callable[[Config, KnownHosts], Iterator[Finding]], ...] = (
     routes.check,
     clashes.check,
     sidecars.check,
+    addresses.check,
 )
 
 

@@ -180,8 +180,8 @@ def test_a_file_holds_a_bounded_number_of_documents() -> None:
 
 
 def test_a_file_may_not_be_larger_than_the_limit() -> None:
-    content = b"a" * (32 * 1024 * 1024 + 1)
-    assert problems_of(content) == ["a.yaml: error MW0001: the file has 33554433 bytes, more than 33554432"]
+    content = b"a" * (8 * 1024 * 1024 + 1)
+    assert problems_of(content) == ["a.yaml: error MW0001: the file has 8388609 bytes, more than 8388608"]
 
 
 def test_anchors_and_merge_keys_mean_what_they_say() -> None:

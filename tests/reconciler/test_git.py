@@ -180,7 +180,7 @@ def test_a_tree_that_names_more_files_than_there_are_is_cut_short(
         tree = level or tree
     (problem,) = clone.files(tree, "teams/a").problems
     assert str(problem) == (
-        "teams/a: error MW0010: the unit holds more than 1000 entries or 128 MiB of configuration"
+        "teams/a: error MW0010: the unit holds more than 1000 entries or 32 MiB of configuration"
     )
 
 

@@ -36,7 +36,7 @@ from tests.support.fleets import (
 from xds import envoy
 from xds.admission import NotAdmitted, Reason
 from xds.directory import Caller, Refusal
-from xds.facets import InboundFacet, OutboundFacet
+from xds.facets import Bench, InboundFacet, Made, OutboundFacet, Turn
 from xds.member import Member
 from xds.workshop import Seat, Workshop
 
@@ -375,6 +375,32 @@ async def test_older_bytes_in_the_place_of_refused_ones_do_not_hide_the_refusal(
         accept(member)
 
         assert list(member.refusals.values()) == [refusal]
+
+
+async def test_a_facet_that_cannot_be_made_keeps_its_parts_and_costs_nobody_else_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bug of ours that the new world brings to light: it is reported, and heals with a world without it."""
+    async with a_fleet(*MESH) as mesh:
+        reviews, shop = await mesh.join("reviews"), await mesh.join("shop", "web")
+        before = has(reviews, envoy.CLUSTER)
+        make = OutboundFacet.make
+
+        def poisonous(facet: OutboundFacet, turn: Turn, bench: Bench) -> Made:
+            if facet in reviews.facets:
+                raise ZeroDivisionError("a bug")
+            return make(facet, turn, bench)
+
+        monkeypatch.setattr(OutboundFacet, "make", poisonous)
+        await mesh.publish(*MESH, a_service("more"))
+        assert has(reviews, envoy.CLUSTER) == before
+        assert "outbound|9080||more.bookinfo.svc.cluster.local" in has(shop, envoy.CLUSTER)
+        (broken,) = mesh.fleet.memo.broken
+        assert broken.reason == "ZeroDivisionError: a bug"
+
+        monkeypatch.undo()
+        await mesh.publish(*MESH)
+        assert mesh.fleet.memo.broken == ()
 
 
 async def test_what_only_one_proxy_has_is_not_withdrawn_because_it_refused() -> None:
