@@ -312,12 +312,22 @@ class _Reader:
             what = error.problem or error.context or "no reason given"
             # What is missing at the end is reported on the last line, not below it.
             line = min(mark.line if mark else 0, self._text.rstrip().count("\n"))
-            quoted = _quoted_address(self._text, error)
-            raise _Unreadable("MW0001", line, f"not readable as YAML: {what}", quoted=quoted) from None
+            quoted, hint = _quoted_address(self._text, error), self._hint(line)
+            raise _Unreadable("MW0001", line, f"not readable as YAML: {what}", hint, quoted) from None
         except yaml.reader.ReaderError as error:
             line = self._text.encode()[: error.position].count(b"\n")
             raise _Unreadable("MW0001", line, f"not readable as YAML: {error.reason}") from None
         return self._root
+
+    def _hint(self, line: int) -> str:
+        """What people most often take for YAML, and is not."""
+        text = "".join(self._text.splitlines()[line : line + 1])
+        if "\t" in text[: len(text) - len(text.lstrip())]:
+            return "indent with spaces"
+        # An action of a template spoils a line below its own as well.
+        if "{{" in self._text:
+            return "this looks like a template: commit what it renders to, or exclude it in the paths of Mesh"
+        return ""
 
     def _take(self, event: yaml.Event | None) -> None:
         match event:
@@ -376,7 +386,8 @@ class _Reader:
     def _begin(self, value: Any, event: yaml.CollectionStartEvent) -> None:
         line = _line(event)
         if self._open and self._open[-1].key is None and isinstance(self._open[-1].value, dict):
-            raise _Unreadable("MW0001", line, "a key must be text, found a mapping or a list")
+            message = "a key must be text, found a mapping or a list"
+            raise _Unreadable("MW0001", line, message, self._hint(line))
         if event.tag not in {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
             raise _Unreadable(
                 "MW0001", line, f"the tag {event.tag!r} has no meaning here", "write a plain value"

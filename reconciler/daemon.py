@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
@@ -120,6 +121,14 @@ def _bundle(authority: Authority) -> TrustBundle:
 def _is_loopback(address: str) -> bool:
     """Whether only programs of this host can connect."""
     return is_ip(address) and ipaddress.ip_address(address).is_loopback
+
+
+async def _present(context: ssl.SSLContext, credentials: Latest[ServerCredentials]) -> NoReturn:
+    """The enrolment port presents the newest certificate."""
+    version = 0
+    while True:
+        version, newest = await credentials.newer_than(version)
+        present(context, newest)
 
 
 class _Certificates:
@@ -253,8 +262,9 @@ class _Daemon:
                 run_upkeep(reopen, authority, reissue, credentials, self._clock), name="upkeep"
             ),
             group.create_task(self._follow(authority, bundle, presented), name="trust"),
-            group.create_task(self._open_est(issuer, authority, credentials, bundle), name="est"),
         )
+        context = await self._open_est(issuer, authority, credentials, bundle)
+        self._late += (group.create_task(_present(context, credentials), name="est"),)
         await self._open_xds(credentials)
         self._readiness.done("ports")
 
@@ -313,8 +323,8 @@ class _Daemon:
         authority: Latest[Authority],
         credentials: Latest[ServerCredentials],
         bundle: Latest[TrustBundle],
-    ) -> None:
-        """Serve enrolment, and present the newest certificate."""
+    ) -> ssl.SSLContext:
+        """Serve enrolment. Returns what the port presents, to be kept fresh."""
         context = server_context(credentials.value)
         app = application(
             issuer=issuer,
@@ -328,10 +338,7 @@ class _Daemon:
         )
         self._doors.push_async_callback(runner.cleanup)
         log.info("est listening", extra={"address": at(self._settings.listen_address, port)})
-        version = 0
-        while True:
-            version, newest = await credentials.newer_than(version)
-            present(context, newest)
+        return context
 
     def _proxies(self) -> dict[str, Any]:
         connections = self._server.connections if self._server is not None else ()

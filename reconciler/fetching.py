@@ -163,7 +163,11 @@ class Git:
         try:
             child = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(lambda started: _kill(started.result()))
+            # It takes milliseconds; a child that nobody knows would outlive us.
+            await asyncio.wait([starting])
+            if starting.exception() is None:
+                with starting.result() as child:
+                    _kill(child)
             raise
         except FileNotFoundError as error:
             raise Misconfigured("the program 'git' is not installed", hint="apt install git") from error

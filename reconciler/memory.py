@@ -4,7 +4,8 @@ A mesh of a thousand services is some million objects that stay. Python's full c
 of them and hold the loop for tenths of a second, over and over while a fleet connects. So nothing is
 collected until the first world stands, and what stands then is put aside for good (``gc.freeze``; DESIGN
 D4), and again at growing intervals what has been added by then. What comes and goes in between is collected
-as ever; objects put aside that die are freed by reference counting, as nearly all of ours are.
+as ever; objects put aside that die are freed by reference counting, as nearly all of ours are. Those that
+hold each other are not freed any more, so what comes and goes with every stream must not (``xds/server.py``).
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def proxies(connections: Iterable[Connection], fleet: Fleet) -> dict[str, Any]:
         member = members.get(id(connection.membership))
         if member is None:
             continue
-        proxy = member.proxy
+        proxy, is_live = member.proxy, member.is_live
         rows.append(
             {
                 "name": proxy.id,
@@ -141,8 +141,8 @@ def proxies(connections: Iterable[Connection], fleet: Fleet) -> dict[str, Any]:
                     envoy.SHORT_NAMES[one.type_url]: _standing(one, member) for one in connection.types
                 },
                 "facets": [_facet_name(facet) for facet in member.facets],
-                "revision": fleet.progress.revision if fleet.progress and member.is_live else "",
-                "is_live": member.is_live,
+                "revision": fleet.progress.revision if fleet.progress and is_live else "",
+                "is_live": is_live,
                 "since": _stamp(connection.since),
                 "certificate_end": _stamp(connection.certificate_end),
             }

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
     ENROLMENT = "enrolment"
     MALFORMED = "malformed"
+    BROKEN = "broken"
 
 
 class NotAdmitted(Refused):

@@ -48,6 +48,11 @@ class Membership(Protocol):
         """What the proxy shall have now."""
         ...
 
+    @property
+    def held(self) -> Mapping[str, tuple[Part, ...]]:
+        """By type, what :meth:`acknowledged` told last; nothing when that is to be told again."""
+        ...
+
     def acknowledged(self, type_url: str, parts: tuple[Part, ...]) -> None:
         """The proxy holds exactly these."""
         ...
@@ -65,5 +70,5 @@ class Directory(Protocol):
     """Everybody who may connect. Joining may wait until what the proxy shall have is made."""
 
     async def join(self, node: NodeId, metadata: Mapping[str, Any], caller: Caller) -> Membership:
-        """:raises Refused: when this caller may not be this node."""
+        """:raises Refused: when this caller may not be this node, or what it shall have cannot be made."""
         ...

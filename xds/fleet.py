@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 from typing import Any, NoReturn
 
 from mesh.clock import Clock, breathe
@@ -94,7 +93,7 @@ class Fleet:
     async def join(self, node: NodeId, metadata: Mapping[str, Any], caller: Caller) -> Member:
         """Let a proxy in, and return when what it shall have is known.
 
-        :raises Refused: when this caller may not be this node.
+        :raises Refused: when this caller may not be this node, or what it shall have cannot be made.
         """
         config = self._worlds.value.config
         believe(caller, (config.trust_domain, *config.mesh_config.trust_domain_aliases))
@@ -112,7 +111,13 @@ class Fleet:
                 member.publish(self.world.revision)  # what 2,000 that come back find
             else:
                 self._newcomers.set()
-                await member.is_ready.wait()
+                await member.answered.wait()
+                if not member.is_told:
+                    raise NotAdmitted(
+                        f"what {proxy.id} shall have cannot be made, by a bug of the control plane: refused",
+                        reason=Reason.BROKEN,
+                        hint="the status tells what is broken",
+                    )
             member.departure = departure.pop_all()
         return member
 
@@ -182,8 +187,10 @@ class Fleet:
             self._serve()
 
     def _is_shared(self, facet: Facet) -> bool:
-        having = (member for member in self._members.values() if facet in member.facets)
-        return len(tuple(islice(having, 2))) > 1
+        """Whether proxies other than one have it. One that comes back may still be here a second time."""
+        having = (member.proxy.id for member in self._members.values() if facet in member.facets)
+        first = next(having, "")
+        return any(other != first for other in having)
 
     def _serve(self) -> None:
         """Quarantines changed: facets serve other parts of what they want.
@@ -229,12 +236,12 @@ class Fleet:
         for member, seat in zip(members, seats, strict=True):
             member.seat = seat
         concerned.update(self._having(self._workshop.serve()))
-        concerned.update(member for member in members if not member.is_ready.is_set())
+        concerned.update(member for member in members if not member.is_told)
         await self._publish_to(concerned, world.revision)
 
     async def _make_for_newcomers(self) -> None:
         """Make the facets that only newcomers have; nobody else is touched."""
-        newcomers = [member for member in self.members if not member.is_ready.is_set()]
+        newcomers = [member for member in self.members if not member.is_told]
         async with self._working():
             await asyncio.to_thread(self._workshop.make, [member.seat for member in newcomers])
         # A refusal that came meanwhile may concern those who were here before.
@@ -272,6 +279,7 @@ class Fleet:
         began = self._clock.monotonic()
         for member in members:
             member.publish(self.world.revision)
+            member.answered.set()  # who is not told even now cannot be: nobody waits for a bug to go away
             if self._clock.monotonic() - began > _SLICE_SECONDS:
                 await breathe()
                 began = self._clock.monotonic()

@@ -38,7 +38,10 @@ class Member:
         self._composed: dict[str, tuple[Facet, ...]] = {}
         self._moved: set[str] = set()
         """Types whose facets are others than those whose parts it holds: age tells nothing between them."""
-        self.is_ready = asyncio.Event()
+        self.is_told = False
+        """Whether it knows what it shall have."""
+        self.answered = asyncio.Event()
+        """Set once it is told, or once what it shall have turned out to be impossible to make."""
         self.departure = ExitStack()
         """What is to be undone when the stream ends."""
 
@@ -105,7 +108,8 @@ class Member:
                     del self.held[type_url]
             self._forget_refusals()
             self.assignment.publish(Assignment(parts, revision))
-        self.is_ready.set()
+        self.is_told = True
+        self.answered.set()
 
     def _forget_refusals(self) -> None:
         """Of what nobody wants any more."""

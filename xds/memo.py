@@ -77,7 +77,8 @@ class Memo(Recall):
     ) -> bool:
         """Call. A failure is recorded under ``name``, with the objects behind ``arguments``; then False."""
         # A cluster and its endpoints have one name: only with its maker does a name say which resource.
-        place = self._owner, function, name
+        # What is made for no facet is a facet itself.
+        place = self._owner or name, function, name
         try:
             call()
         except Exception as error:

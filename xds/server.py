@@ -149,6 +149,10 @@ class Server:
             async with AsyncExitStack() as departures:
                 session, membership = await self._open(context, departures)
                 await self._converse(session, membership, context)
+        except asyncio.CancelledError as gone:
+            # The trace and the task group's frame hold each other, and with them all of the stream: until
+            # the garbage is collected, or for ever when it is frozen first (reconciler/memory.py).
+            raise gone.with_traceback(None) from None
         except NotAdmitted as refused:
             await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, refused, refused.reason)
         except Refused as refused:
@@ -175,10 +179,11 @@ class Server:
         async with self._turnstile.place(is_urgent=not request.initial_resource_versions):
             membership = await self._directory.join(node, metadata, caller)
             departures.callback(membership.leave)
-            session = Session(membership, self._settings, self._clock.monotonic())
-            session.hear(request, self._clock.monotonic())
+            now = self._clock.monotonic()
+            session = Session(membership, self._settings, now)
+            session.hear(request, now)
             self._enter(session, membership, certificate_end, departures)
-            await self._write_all(session, context)
+            await self._write_all(session, context, now)
         return session, membership
 
     async def _first(self, context: Any) -> Any:
@@ -220,7 +225,6 @@ class Server:
         :raises MeshError: the first of what its tasks raised.
         """
         bell = asyncio.Event()
-        bell.set()
 
         async def listen() -> None:
             while (message := await context.read()) is not _EOF:
@@ -236,9 +240,10 @@ class Server:
 
         async def speak() -> None:
             while True:
-                await self._rung(bell, session)
                 bell.clear()
-                await self._write_all(session, context)
+                asked_at = self._clock.monotonic()
+                await self._write_all(session, context, asked_at)
+                await self._rung(bell, session.due(asked_at))
 
         failure: BaseException | None = None
         try:
@@ -253,22 +258,20 @@ class Server:
         if failure is not None:
             raise failure
 
-    async def _rung(self, bell: asyncio.Event, session: Session) -> None:
-        """Until something happened, or time alone has something to say."""
-        now = self._clock.monotonic()
-        due = session.due(now)
+    async def _rung(self, bell: asyncio.Event, due: float | None) -> None:
+        """Until something happened, or time alone has something to say. Timers may wake us a little early."""
         if due is None:
             await bell.wait()
             return
         try:
-            async with asyncio.timeout(max(0.0, due - now)):
+            async with asyncio.timeout(max(0.0, due - self._clock.monotonic())):
                 await bell.wait()
         except TimeoutError:
             return
 
-    async def _write_all(self, session: Session, context: Any) -> None:
+    async def _write_all(self, session: Session, context: Any, now: float) -> None:
         """:raises Unavailable: when the proxy does not read."""
-        for response in session.responses(self._clock.monotonic()):
+        for response in session.responses(now):
             async with self._budget.spend(len(response.message)):
                 try:
                     async with asyncio.timeout(self._transport.write_limit.total_seconds()):

@@ -88,7 +88,6 @@ class Session:
         self._pace = Pace(settings.phase_limit, now)
         self._types: dict[str, Delta] = {}
         self._assignment = membership.assignment.value
-        self._told: dict[str, Parts] = {}
         self._aimed_at: float | None = now
         for type_url in envoy.TYPES:
             self._delta(type_url)
@@ -128,13 +127,9 @@ class Session:
 
     def assign(self, assignment: Assignment, now: float) -> None:
         """A newer target. Whatever is on its way to an older one goes straight to this."""
-        before, self._assignment = self._assignment, assignment
+        self._assignment = assignment
         for type_url, delta in self._types.items():
-            aim = assignment.parts.get(type_url, ())
-            delta.aim(aim)
-            if aim != before.parts.get(type_url, ()):
-                # Parts that it held once it may have left since: holding them again is news.
-                self._told.pop(type_url, None)
+            delta.aim(assignment.parts.get(type_url, ()))
         if self._aimed_at is None:
             self._aimed_at = now
         self._tell_held(now)
@@ -170,7 +165,10 @@ class Session:
         )
 
     def due(self, now: float) -> float | None:
-        """When to ask for responses again although nothing happened."""
+        """When to ask for responses again although nothing happened.
+
+        ``now`` is when they were last asked for: a moment that passes in between must not be lost.
+        """
         if all(delta.is_resting for delta in self._types.values()):
             return None
         self._pace.enter(self._phase(), now)
@@ -195,7 +193,10 @@ class Session:
             )
 
     def _tell_held(self, now: float) -> None:
-        """Each set of parts is told once, when the proxy holds exactly these."""
+        """Each set of parts is told once, when the proxy holds exactly these.
+
+        What was told is the membership's to remember: it alone knows of targets that were skipped here.
+        """
         settled = True
         for type_url, delta in self._types.items():
             held = self._held(type_url, delta)
@@ -203,8 +204,7 @@ class Session:
                 settled = False
                 continue
             settled = settled and held == self._assignment.parts.get(type_url, ())
-            if self._told.get(type_url) != held:
-                self._told[type_url] = held
+            if self._membership.held.get(type_url) != held:
                 self._membership.acknowledged(type_url, held)
         if settled and self._aimed_at is not None:
             self._settings.metrics.convergence.observe(now - self._aimed_at)

@@ -122,11 +122,11 @@ class Workshop:
         """Facets of nobody. One generation of them stays, for proxies that come right back."""
         used = {facet for seat in seats for facet in seat.facets}
         for key, facet in tuple(self._facets.items()):
-            is_old = facet.world is not None and facet not in used
-            if is_old and facet is not self._trust and facet.is_forgotten:
+            is_unused = facet is not self._trust and facet not in used
+            if is_unused and facet.is_forgotten:
                 del self._facets[key]
                 self.memo.forget_owner(facet.name)
-            facet.is_forgotten = is_old
+            facet.is_forgotten = is_unused
 
 
 def _facet(key: Hashable) -> Facet:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import ssl
 import sys
@@ -13,12 +12,12 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 
 from ca import minting
 from mesh.clock import SystemClock
-from tests.support.certificates import ServedEst, a_caller, a_key, a_request, envoy_binary, served_est
+from tests.support.certificates import ServedEst, a_caller, a_key, a_request, served_est
+from tests.support.envoys import binary, needs_envoy
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "playbooks" / "files" / "meshwright_enrol.py"
@@ -78,10 +77,9 @@ def bootstrap(port: int, sds: Path) -> str:
 @contextlib.asynccontextmanager
 async def envoy(folder: Path, port: int) -> AsyncIterator[None]:
     (folder / "envoy.json").write_text(bootstrap(port, folder / "machine" / "sds"))
-    binary = envoy_binary(ROOT, os.environ.get("MESHWRIGHT_ENVOY"))
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(binary, "-c", str(folder / "envoy.json"), "--use-dynamic-base-id", "--concurrency", "1"),
+            *(str(binary()), "-c", str(folder / "envoy.json"), "--use-dynamic-base-id", "--concurrency", "1"),
             stdout=log,
             stderr=log,
         )
@@ -132,7 +130,7 @@ def serial_on_disk(folder: Path) -> int:
     return x509.load_pem_x509_certificate(chain).serial_number
 
 
-@pytest.mark.envoy
+@needs_envoy
 async def test_envoy_serves_each_renewal_and_no_request_fails(tmp_path: Path) -> None:
     """Requests go on during three renewals, each on a connection of its own."""
     clock = SystemClock()

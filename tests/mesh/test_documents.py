@@ -150,6 +150,27 @@ def test_what_cannot_be_read_is_said(text: str, message: str) -> None:
     assert problems_of(text) == [message]
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a:\n\tb: 1\n", "indent with spaces"),
+        (
+            "a: {{ .Values.a }}\n",
+            "this looks like a template: commit what it renders to, or exclude it in the paths of Mesh",
+        ),
+        (
+            "a: 1\n{{- if .Values.b }}\nb: 1\n{{- end }}\n",
+            "this looks like a template: commit what it renders to, or exclude it in the paths of Mesh",
+        ),
+        ("a: [\n", ""),
+    ],
+)
+def test_what_is_often_taken_for_yaml_gets_a_hint(text: str, hint: str) -> None:
+    (problem,) = parse_file("a.yaml", text.encode())[1]
+
+    assert problem.hint == hint
+
+
 def test_bytes_that_are_not_utf8_are_an_error() -> None:
     assert problems_of(b"a: 1\nb: \xff\n") == ["a.yaml:2: error MW0001: not UTF-8 at byte 8"]
 

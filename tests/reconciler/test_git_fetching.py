@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import subprocess
+import threading
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from mesh.errors import Misconfigured, Unavailable
+from reconciler import fetching
 from reconciler.fetching import Git, Remote, clean, environment, redacted
 from reconciler.git import Clone
 
@@ -192,6 +197,32 @@ async def test_a_cancelled_fetch_leaves_no_process(tmp_path: Path, monkeypatch: 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not is_running(int((tmp_path / "started").read_text()))
+
+
+async def test_a_fetch_that_is_cancelled_while_its_child_starts_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_start = threading.Event(), threading.Event()
+    children: list[subprocess.Popen[bytes]] = []
+    start = fetching._start
+
+    def slow(command: list[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        begun.set()
+        may_start.wait(5)
+        children.append(start(command, variables))
+        return children[0]
+
+    monkeypatch.setattr(fetching, "_start", slow)
+    monkeypatch.setenv("PATH", a_program(tmp_path / "bin", "exec sleep 300"))
+    task = asyncio.create_task(Git(folder=tmp_path, remote=Remote.parse("/srv/mesh.git", "main")).tips())
+    await asyncio.to_thread(begun.wait, 5)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.05, may_start.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    (child,) = children
+    assert child.returncode == -signal.SIGKILL
 
 
 async def test_a_child_that_talks_without_end_is_not_remembered_without_end(

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mesh.clock import SystemClock
+from mesh.clock import Clock, SystemClock
 from tests.support.memberships import some_settings
 from xds.certificates import ServerCertificate
 from xds.directory import Directory
@@ -20,6 +20,18 @@ from xds.server import Server, Transport
 from xds.session import Settings
 
 CONTROL_PLANE = "meshwright.test"
+
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class TestAuthority:
@@ -30,13 +42,18 @@ class TestAuthority:
     def __init__(self, name: str = "test root") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        certificate = self._builder(self._name, self._key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        certificate = (
+            self._builder(self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS_CERTIFICATES, critical=True)
         )
         self.root = _pem(certificate.sign(self._key, hashes.SHA256()))
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        """With the identifiers that Python asks for from 3.13 on (``VERIFY_X509_STRICT``)."""
         now = SystemClock().now()
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -45,6 +62,8 @@ class TestAuthority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=1))
+            .add_extension(own, critical=False)
+            .add_extension(issuer, critical=False)
         )
 
     def issue(self, common_name: str, san: x509.GeneralName) -> tuple[bytes, bytes]:
@@ -119,11 +138,12 @@ async def served_ads(
     transport: Transport | None = None,
     authority: TestAuthority | None = None,
     address: str = "127.0.0.1:0",
+    clock: Clock | None = None,
 ) -> AsyncIterator[ServedAds]:
     authority = authority or TestAuthority()
     settings = settings or some_settings()
     certificates = Rotating(authority.server())
-    server = Server(directory, settings, SystemClock(), transport)
+    server = Server(directory, settings, clock or SystemClock(), transport)
     port = await server.start(address, certificates)
     try:
         yield ServedAds(

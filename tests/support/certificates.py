@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -79,17 +78,6 @@ def write_plugged_in(directory: Path, below: Minted, root: x509.Certificate) -> 
         path.write_bytes(content)
         path.chmod(0o600)
     return directory
-
-
-def envoy_binary(root: Path, named: str | None) -> str:
-    """The Envoy that the environment names, the project's own, or the one on the path."""
-    for candidate in (named, str(root / ".cache/envoy/bin/envoy")):
-        if candidate and Path(candidate).exists():
-            return candidate
-    found = shutil.which("envoy")
-    if found is None:
-        raise AssertionError("no Envoy: set MESHWRIGHT_ENVOY to one")
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

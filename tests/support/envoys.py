@@ -39,7 +39,7 @@ Literal = dict[str, Any]
 
 
 def binary() -> Path | None:
-    """Envoy as the operator or ``make test-servers`` provided it."""
+    """Envoy as the operator named it, or as ``make test`` and ``make demo`` brought it."""
     said = os.environ.get("MESHWRIGHT_ENVOY")
     found = Path(said) if said else ROOT / ".cache" / "envoy" / "bin" / "envoy"
     return found if found.exists() else None
@@ -51,7 +51,7 @@ _Test = TypeVar("_Test", bound=Callable[..., object])
 def needs_envoy(test: _Test) -> _Test:
     """Marks a test that starts a real Envoy; it is skipped by name where there is none."""
     is_missing = pytest.mark.skipif(
-        binary() is None, reason="no Envoy: set MESHWRIGHT_ENVOY or run 'make test-servers'"
+        binary() is None, reason="no Envoy: set MESHWRIGHT_ENVOY, or run 'make test'"
     )
     return pytest.mark.envoy(is_missing(test))
 

@@ -403,6 +403,63 @@ async def test_a_facet_that_cannot_be_made_keeps_its_parts_and_costs_nobody_else
         assert mesh.fleet.memo.broken == ()
 
 
+async def test_a_newcomer_whose_facet_cannot_be_made_is_refused_and_welcome_when_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waits for nobody to mend a bug: others would wait behind it."""
+    async with a_fleet(*MESH) as mesh:
+        reviews = await mesh.join("reviews")
+
+        def poisonous(facet: InboundFacet, turn: Turn, bench: Bench) -> Made:
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(InboundFacet, "make", poisonous)
+        for _ in range(2):
+            async with asyncio.timeout(5):
+                with pytest.raises(NotAdmitted) as refused:
+                    await mesh.join("ratings")
+            assert refused.value.reason is Reason.BROKEN
+            assert str(refused.value) == (
+                "what ratings-1.bookinfo shall have cannot be made, by a bug of the control plane: refused"
+            )
+        assert mesh.fleet.members == (reviews,)
+        (broken,) = mesh.fleet.memo.broken
+        assert broken.reason == "ZeroDivisionError: a bug"
+
+        monkeypatch.undo()
+        assert has(await mesh.join("ratings"), envoy.LISTENER)
+        assert mesh.fleet.memo.broken == ()
+
+
+async def test_what_could_never_be_made_is_forgotten_with_the_last_who_asked_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_fleet(*MESH) as mesh:
+
+        def poisonous(facet: InboundFacet, turn: Turn, bench: Bench) -> Made:
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(InboundFacet, "make", poisonous)
+        with pytest.raises(NotAdmitted):
+            await mesh.join("ratings")
+        for number in range(2):
+            await mesh.publish(*MESH, a_service(f"more-{number}"))
+
+        assert mesh.fleet.memo.broken == ()
+        assert [facet for facet in mesh.fleet.facets if isinstance(facet, InboundFacet)] == []
+
+
+async def test_one_that_is_here_twice_refuses_for_itself_alone() -> None:
+    """It has come back before its old stream was missed: its own trouble is still nobody else's."""
+    async with a_fleet(*MESH) as mesh:
+        old, new = await mesh.join("reviews"), await mesh.join("reviews")
+        accept(old)
+        await mesh.publish(*MESH, BAD)
+        refuse(new, envoy.CLUSTER, BAD_NAME)
+
+        assert BAD_NAME in has(new, envoy.CLUSTER)
+
+
 async def test_what_only_one_proxy_has_is_not_withdrawn_because_it_refused() -> None:
     """The fault may be the host's own, an address in use, say: its session tries again."""
     async with a_fleet(*MESH) as mesh:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
@@ -29,6 +31,7 @@ from xds.admission import Reason
 from xds.resources import Assignment, Part
 from xds.server import Transport
 from xds.session import Settings, Sync
+from xds.suspects import Limits
 
 PAUSE = SystemClock()
 WEB = a_proxy()
@@ -183,6 +186,51 @@ async def test_a_proxy_that_never_acknowledges_still_gets_everything() -> None:
         await client.hear()
         await client.ask(envoy.LISTENER)
         assert (await client.hear()).type_url == envoy.LISTENER
+
+
+class LeapingClock(SystemClock):
+    """Ten seconds pass whenever somebody looks."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def monotonic(self) -> float:
+        self._looks += 1
+        return 10.0 * self._looks
+
+
+async def test_a_retry_that_falls_due_between_two_looks_at_the_clock_is_made() -> None:
+    """Timers may fire early, so the moment may come just after it was looked for."""
+    settings = some_settings(limits=Limits(flight=1e6, backoff_first=20.0), phase_limit=timedelta(days=1))
+    directory = a_directory(Latest(a_world()))
+    async with (
+        served_ads(directory, settings=settings, clock=LeapingClock()) as served,
+        served.channel() as channel,
+        AdsClient(channel, node_id(WEB)) as client,
+    ):
+        await brought_up(client)
+        (member,) = directory.members
+        await until(lambda: member.held.keys() >= {envoy.LISTENER, envoy.ROUTES})
+        member.assignment.publish(changed(member.assignment.value, a_part(envoy.ROUTES, table="v2")))
+        await client.refuse(await client.hear())
+        async with asyncio.timeout(5):
+            again = await client.take()
+        assert [resource.name for resource in again.resources] == ["table"]
+
+
+async def test_a_stream_that_ends_leaves_nothing_for_the_garbage_collector() -> None:
+    """It may be long in coming, or never come: what is in a cycle when it is frozen stays for ever."""
+    directory = a_directory(Latest(a_world()))
+    gc.collect()
+    gc.disable()
+    try:
+        async with served_ads(directory) as served:
+            async with served.channel() as channel, AdsClient(channel, node_id(WEB)) as client:
+                await brought_up(client)
+                (session,) = [weakref.ref(connection.session) for connection in served.server.connections]
+            await until(lambda: session() is None)
+    finally:
+        gc.enable()
 
 
 STRANGERS = [

@@ -156,6 +156,19 @@ def test_a_proxy_that_comes_back_unchanged_is_sent_nothing(world: Assignment) ->
     assert connection.member.held == {envoy.SECRET: ()} | dict(world.parts)
 
 
+def test_what_a_proxy_holds_is_told_again_when_its_target_left_and_came_back_unseen() -> None:
+    """The session sees the newest target only; the membership has forgotten what it was told meanwhile."""
+    world = a_mesh({"a": "v1"}, {"table": "v1"})
+    proxy, connection = ModelEnvoy(), Connection(world)
+    proxy.connect()
+    converse(connection.session, proxy)
+    held = dict(connection.member.held)
+    del connection.member.held[envoy.CLUSTER]
+    connection.publish(Assignment(world.parts, "r2"))
+
+    assert connection.member.held == held
+
+
 def test_a_quiet_hour_does_not_use_up_the_patience_of_the_next_change() -> None:
     """The deadline of a phase is counted from its beginning, not from the last change before it."""
     proxy, connection = ModelEnvoy(), Connection(a_mesh({"a": "v1"}, {"x": "a.v1"}))
