@@ -25,7 +25,7 @@ lint:  ## Check format, style and types.
 	@$(RUN) -m mypy
 
 bench:  ## Measure the control plane (ARGS="--services 300 --streams 300").
-	@.ci/setup dev compiler >&2
+	@.ci/setup compiler dev >&2
 	@exec $(RUN) -m tests.bench $(ARGS)
 
 test-servers:  ## Install the servers that tests talk to (as root; otherwise those tests are skipped).

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,11 +118,6 @@ def files(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def is_git_here() -> bool:
-    """Whether the git command can be found."""
-    return shutil.which("git") is not None
 
 
 def _environment() -> dict[str, str]:

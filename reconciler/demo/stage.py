@@ -7,6 +7,7 @@ machine does. Everything that was started ends with the context, in whatever way
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -73,8 +74,9 @@ class Stage:
 async def stage(folder: Path, clock: Clock, say: Say) -> AsyncIterator[Stage]:
     """The mesh of ``examples/bookinfo``, less the routes of reviews: the first step pushes those."""
     binary = envoy.find()
-    if not repository.is_git_here():
-        raise Misconfigured("no git on this machine", hint="install it: apt install git")
+    for program in ("git", "openssl"):
+        if shutil.which(program) is None:
+            raise Misconfigured(f"no {program} on this machine", hint=f"install it: apt install {program}")
     state = folder / "state"
     if len(str(admin_socket(state)).encode()) > SOCKET_PATH_MAX:
         raise Misconfigured(

@@ -127,6 +127,22 @@ def without_times(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
 
 
+async def test_without_openssl_it_says_so_and_leaves_the_token_unused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served_est(tmp_path) as est:
+        token = a_token(est)
+        with monkeypatch.context() as nowhere:
+            nowhere.setenv("PATH", str(tmp_path))
+            done = await enrol(est, tmp_path / "machine", token)
+        again = await enrol(est, tmp_path / "machine", token)
+
+    assert done.err == (
+        "error: there is no openssl on this machine\nhint: install it: apt-get install openssl\n"
+    )
+    assert (done.code, again.code) == (2, 0)
+
+
 async def test_a_machine_enrols_with_a_token_from_standard_input(tmp_path: Path) -> None:
     async with served_est(tmp_path) as est:
         done = await enrol(est, tmp_path / "machine")

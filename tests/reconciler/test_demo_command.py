@@ -120,16 +120,19 @@ def test_a_place_that_cannot_be_made_is_used_wrongly(tmp_path: Path) -> None:
     assert done.exit_code == 2
 
 
-async def test_without_git_it_is_named_with_what_brings_it_and_no_folder_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("program", ["git", "openssl"])
+async def test_a_missing_program_is_named_with_what_brings_it_and_no_folder_stays(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    present = {"git", "openssl"} - {program}
     monkeypatch.setenv("MESHWRIGHT_ENVOY", "/bin/true")
-    monkeypatch.setattr("reconciler.demo.repository.is_git_here", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if name in present else None)
     said: list[str] = []
     with pytest.raises(Misconfigured) as error:
         await run.demo(tmp_path, FakeClock(), an_audience(said), is_once=True)
 
-    assert (str(error.value), error.value.hint) == ("no git on this machine", "install it: apt install git")
+    assert str(error.value) == f"no {program} on this machine"
+    assert error.value.hint == f"install it: apt install {program}"
     assert (said, left_in(tmp_path)) == ([], [])
 
 
