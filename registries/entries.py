@@ -1,4 +1,4 @@
-"""Services and workloads declared in Git: ServiceEntry, WorkloadEntry, Machine.
+"""Services and workloads declared in Git: ServiceEntry and WorkloadEntry, and who enrolled in a group.
 
 The catalogue is a function of the config, and of who is enrolled in its groups. It is made namespace by
 namespace, because a selector acts in its own namespace only (Istio, "ServiceEntry", ``workloadSelector``),
