@@ -1,7 +1,7 @@
 # What a developer and a curious visitor need. Answers go to stdout, set-up talks on stderr.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench test-servers clean
+.PHONY: help demo demo-hybrid test lint bench bench-registries test-servers clean
 
 # `make PYTHON=python3.13 ...` says which Python makes the environment.
 RUN := .venv/bin/python
@@ -13,6 +13,11 @@ help:  ## Show this list.
 demo:  ## Run a mesh on this machine with real Envoys (ARGS="--once --output json").
 	@.ci/setup runtime envoy >&2
 	@exec $(RUN) -m reconciler.cli demo $(ARGS)
+
+demo-hybrid:  ## Run a mesh between a real Consul and a real Kubernetes API, with real Envoys.
+	@.ci/setup runtime envoy >&2
+	@.ci/test-servers >&2
+	@exec $(RUN) -m reconciler.cli demo hybrid $(ARGS)
 
 test:  ## Run every test that this machine allows (ARGS="tests/mesh -x").
 	@.ci/setup dev envoy >&2
@@ -28,7 +33,12 @@ bench:  ## Measure the control plane (ARGS="--services 300 --streams 300").
 	@.ci/setup compiler dev >&2
 	@exec $(RUN) -m tests.bench $(ARGS)
 
-test-servers:  ## Install the servers that tests talk to (as root; otherwise those tests are skipped).
+bench-registries:  ## Measure a Consul or a cluster in which everything changes (ARGS=consul or kubernetes).
+	@.ci/setup dev envoy >&2
+	@.ci/test-servers >&2
+	@exec $(RUN) -m tests.bench.registries $(ARGS)
+
+test-servers:  ## Bring the servers that tests talk to: sshd (as root), etcd, kube-apiserver, Consul.
 	@.ci/setup servers >&2
 
 clean:  ## Remove everything that these targets made.

@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-pytest_plugins = ("tests.support.skips",)
+pytest_plugins = ("tests.support.skips", "tests.servers.fixtures")
 
 
 @pytest.hookimpl(tryfirst=True)

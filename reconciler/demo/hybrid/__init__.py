@@ -1,0 +1,1 @@
+"""The demo of a mesh between Consul and Kubernetes."""
