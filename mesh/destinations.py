@@ -15,18 +15,21 @@ from mesh.config import Config, ConfigObject
 from mesh.interning import Recall, gathered
 from mesh.kinds.authentication import PeerAuthentication
 from mesh.labels import Labels, selects
+from mesh.networks import NOWHERE, Standpoint
 from mesh.security import Policies, authentication, levels, namespace_mode
 from mesh.services import (
     NO_ENDPOINTS,
     Catalogue,
     Endpoint,
     Location,
+    Port,
     Protocol,
     Resolution,
     Service,
     ServiceEndpoints,
     ServiceKey,
 )
+from mesh.split_horizon import secured, seen_from, within
 from mesh.traffic import Rule, policy
 from mesh.views import Cluster, MutualTls, Settings
 
@@ -41,8 +44,12 @@ def clusters(
     rules: Rules,
     settings: Settings,
     recall: Recall,
+    standpoint: Standpoint = NOWHERE,
 ) -> tuple[Cluster, ...]:
-    """One cluster per service port and one more per subset; by host, port and subset."""
+    """One cluster per service port and one more per subset; by host, port and subset.
+
+    Where they are called from matters only for DNS services, whose endpoints are part of their clusters.
+    """
     auto = config.mesh_config.enable_auto_mtls
     made: list[Cluster] = []
     for service in services:
@@ -54,6 +61,7 @@ def clusters(
             behind.get(service.key, NO_ENDPOINTS),
             auto and service.location is Location.INTERNAL and mode is not MutualTls.DISABLE,
             settings,
+            standpoint if service.resolution is Resolution.DNS else NOWHERE,
         )
     return recall.get(gathered, *made)
 
@@ -64,21 +72,28 @@ def _of_service(
     behind: ServiceEndpoints,
     auto_mutual_tls: bool,
     settings: Settings,
+    standpoint: Standpoint,
 ) -> tuple[Cluster, ...]:
     domains = (settings.trust_domain, *settings.trust_domain_aliases)
     answering = tuple(f"spiffe://{domain}/{account}" for domain in domains for account in behind.accounts)
     subsets = ("", *sorted(subset.name for subset in rule.subsets)) if rule is not None else ("",)
-    return tuple(
-        Cluster(
+
+    def cluster(port: Port, name: str) -> Cluster:
+        acting, picks = policy(rule, port.number, name), _subset_labels(rule, name)
+        listed = _picked(behind.by_port.get(port.number, ()), picks)
+        return Cluster(
             service=service,
             port=port,
             subset=name,
-            policy=policy(rule, port.number, name),
+            policy=acting,
             auto_mutual_tls=auto_mutual_tls,
             accounts=(*answering, *service.subject_alt_names),
-            subset_labels=_subset_labels(rule, name),
-            dns_endpoints=_picked(behind.by_port.get(port.number, ()), _subset_labels(rule, name)),
+            subset_labels=picks,
+            dns_endpoints=seen_from(standpoint, secured(acting.tls, auto_mutual_tls=auto_mutual_tls), listed),
         )
+
+    return tuple(
+        cluster(port, name)
         for port in sorted(service.ports, key=lambda port: port.number)
         if port.protocol is not Protocol.UDP
         for name in subsets
@@ -107,9 +122,12 @@ def by_service(*made: Cluster) -> Mapping[ServiceKey, tuple[Cluster, ...]]:
 
 
 def cluster_endpoints(
-    config: Config, services: Catalogue, cluster: Cluster, recall: Recall
+    config: Config, services: Catalogue, cluster: Cluster, recall: Recall, standpoint: Standpoint = NOWHERE
 ) -> tuple[Endpoint, ...]:
-    """The endpoints of one cluster: the same tuple as long as none of them changed."""
+    """The endpoints of one cluster as they are reached from there.
+
+    The same tuple as long as none of them changed, and for all who reach each of them directly.
+    """
     behind = services.endpoints.get(cluster.service.key, NO_ENDPOINTS)
     found = behind.by_port.get(cluster.port.number, ())
     if cluster.subset_labels:
@@ -117,7 +135,12 @@ def cluster_endpoints(
     mesh, own = levels(config, "PeerAuthentication", cluster.service.key.namespace)
     if cluster.auto_mutual_tls and recall.get(_disables_any, mesh, own):
         found = recall.get(_as_demanded, found, mesh, own)
-    return found
+    which = secured(cluster.policy.tls, auto_mutual_tls=cluster.auto_mutual_tls)
+    if cluster.is_passed_on:
+        return recall.get(within, standpoint, which, found)
+    if not standpoint.others and all(endpoint.address for endpoint in found):
+        return found
+    return recall.get(seen_from, standpoint, which, found)
 
 
 def _disables_any(mesh: Policies, own: Policies) -> bool:

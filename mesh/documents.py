@@ -164,6 +164,12 @@ _BLANK = re.compile(r"(?:[ \t\r]*(?:#[^\n]*|%[^\n]*)?(?:\n|\Z))*")
 
 def _chunks(text: str) -> Iterator[tuple[int, str]]:
     """Each document's own text and its first line (from 1), without blank lines before it."""
+    for line, start, end in _cuts(text):
+        yield line, text[start:end]
+
+
+def _cuts(text: str) -> Iterator[tuple[int, int, int]]:
+    """The first line of each document's own text, and from where to where it goes."""
     line, start = 1, 0
     for end, following in [
         *((found.start(), found.end()) for found in _MARKER.finditer(text)),
@@ -175,7 +181,7 @@ def _chunks(text: str) -> Iterator[tuple[int, str]]:
         # Only whole lines are skipped: indentation is part of what follows.
         skipped = chunk.rfind("\n", 0, skipped) + 1 if skipped < len(chunk) else skipped
         if skipped < len(chunk):
-            yield line + chunk.count("\n", 0, skipped), chunk[skipped:]
+            yield line + chunk.count("\n", 0, skipped), start + skipped, end
         line += text.count("\n", start, following)
         start = following
 
@@ -228,6 +234,63 @@ def _items(listed: list[Any], text: str) -> tuple[tuple[Item, ...], tuple[Flaw, 
             message = f"expected items[{index}] to be an object (a mapping)"
             flaws.append(Flaw(code="MW0001", line=line, message=message))
     return tuple(items), tuple(flaws)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One document as it stands in its file: what is written before it, its own text, and its first line."""
+
+    before: str
+    text: str
+    line: int
+
+
+def pieces(text: str) -> Iterator[Piece]:
+    """The documents of a file, for who passes some of them on untouched: put together, they are the file.
+
+    What follows the last document comes as a piece without a text.
+    """
+    at = 0
+    for line, start, end in _cuts(text):
+        yield Piece(before=text[at:start], text=text[start:end], line=line)
+        at = end
+    if at < len(text):
+        yield Piece(before=text[at:], text="", line=1 + text.count("\n", 0, at))
+
+
+def value(text: str) -> Any:
+    """What one document's text says, a List with its items; the text is known to be readable."""
+    try:
+        return _Reader(text).read()
+    except _Unreadable as error:
+        if error.quoted is None:
+            raise
+        return value(error.quoted)
+
+
+def dump(written: Mapping[str, Any]) -> str:
+    """A document as YAML: keys in their own order, nothing shared, and read again as the same value."""
+    text = yaml.dump(written, Dumper=_Plain, sort_keys=False, width=110, allow_unicode=True)
+    return str(text)
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML as people write it for Kubernetes."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the base class asks so)
+        return True
+
+
+def _represented(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quoted wherever Kubernetes would take it for something else than text; several lines as a block."""
+    style = "|" if "\n" in text else None
+    # `y` and `n` are words of YAML 1.1 that some readers know.
+    if plain_scalar(text) != text or text.lower() in {"y", "n"}:
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Plain.add_representer(str, _represented)
 
 
 def trace(text: str) -> Table:

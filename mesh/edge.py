@@ -3,7 +3,7 @@
 Istio's rules (istio.md 2.13): plain HTTP servers of one port and bind address are one listener; each HTTPS
 server has its own filter chain and table; a VirtualService binds to a server when it names the Gateway and
 their hosts overlap, namespace prefixes included. Several VirtualServices for one host are put one after
-another, catch-all routes last.
+another, catch-all routes last. Servers that pass TLS on unopened are in ``auto_passthrough.py``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from mesh.auto_passthrough import is_door
 from mesh.config import Config, ConfigObject
 from mesh.interning import Recall, gathered, number
 from mesh.kinds.gateway import Gateway, Server
@@ -104,9 +105,11 @@ def destinations(made: tuple[RouteTable, ...]) -> frozenset[str]:
 
 
 def _each(chosen: Iterable[ConfigObject[Gateway]]) -> Iterator[tuple[ConfigObject[Gateway], Server, str]]:
-    """Every server with the name of its route table. Istio, ``GatewayRDSRouteName``."""
+    """Every server that reads requests, with the name of its route table. Istio, ``GatewayRDSRouteName``."""
     for gateway in chosen:
         for server in gateway.spec.servers:
+            if is_door(server):
+                continue
             port = server.port
             if protocol_of(port.protocol) is Protocol.HTTPS:
                 name = f"https.{port.number}.{port.name}.{gateway.key.name}.{gateway.key.namespace}"

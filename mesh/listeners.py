@@ -17,6 +17,9 @@ from mesh.traffic import Rule, general_policy
 from mesh.views import Forwarding, HttpListener, OutboundListener, TcpListener, TrafficPolicy
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (Istio's name for listeners that take every destination)
+# What a proxy listens to itself, on every address: its admin port, both captures, probes, readiness, DNS and
+# metrics. Envoy refuses a second listener there. Istio, ``conflictWithReservedListener``.
+RESERVED_PORTS = frozenset({15000, 15001, 15006, 15020, 15021, 15053, 15090})
 Listeners = tuple[OutboundListener, ...]
 
 
@@ -31,6 +34,8 @@ def listeners(
     found: dict[tuple[int, str, int], OutboundListener] = {}
     for service in services:
         for listener in _remembered(service, rules[service.host], is_explicit, recall):
+            if listener.address == ANY_ADDRESS and listener.port in RESERVED_PORTS:
+                continue  # reported where registries are combined
             at = listener.port, listener.address, _length(listener)
             found[at] = recall.get(_together, found[at], listener) if at in found else listener
     return recall.get(gathered, *(found[at] for at in sorted(found)))

@@ -42,6 +42,7 @@ CATALOGUE: dict[str, Code] = {
         Code("IST0110", _E, "several Sidecars select one workload"),
         Code("IST0111", _E, "several Sidecars without a selector in one namespace"),
         Code("IST0112", _E, "a destination of several ports needs a port"),
+        Code("IST0126", _W, "meshNetworks names a registry that there is not"),
         Code("IST0127", _W, "a selector matches no workload"),
         Code("IST0130", _W, "a route can never be reached"),
         Code("IST0131", _I, "a match has no effect"),
@@ -59,8 +60,18 @@ CATALOGUE: dict[str, Code] = {
         Code("MW0010", _E, "the repository cannot be read as a mesh"),
         Code("MW0011", _I, "the host is not known to this repository"),
         Code("MW0012", _W, "an entry of the repository is not followed"),
-        Code("MW0013", _W, "a certificate that a Gateway names is not among those the operator keeps"),
+        Code("MW0013", _W, "nobody keeps a certificate that a Gateway names"),
         Code("MW0014", _E, "a service has the address of a workload"),
+        Code("MW0015", _W, "several registries claim one host"),
+        Code("MW0016", _I, "one address serves a service twice"),
+        Code("MW0017", _W, "registries that share a host disagree about it"),
+        Code("MW0018", _I, "one workload is known to several registries"),
+        Code("MW0019", _E, "a commit removes more of a unit than is believed at once"),
+        Code("MW0020", _E, "a Pod cannot be given a sidecar as it is written"),
+        Code("MW0021", _W, "something in a registry cannot be used as it is"),
+        Code("MW0022", _W, "a registry is not heard"),
+        Code("MW0023", _W, "removals that a registry claims are not believed yet"),
+        Code("MW0024", _W, "an address or a port cannot be served as it is"),
     )
 }
 

@@ -1,7 +1,7 @@
 """The proxy that is asking: what it says of itself, and what we know of it.
 
-For a proxy that Git or a registry knows, the server's knowledge wins (DESIGN 3.4): labels and
-locality are looked up, and what the node claims about them is not read. Of its own words only
+For a proxy that Git or a registry knows, the server's knowledge wins (DESIGN 3.4): labels,
+locality and network are looked up, and what the node claims about them is not read. Of its own words only
 what describes the installation is taken: how traffic is captured and which ports it binds.
 """
 
@@ -72,6 +72,8 @@ class Proxy:
     interception: Interception = Interception.REDIRECT
     http_proxy_port: int = 0
     domain: str = "cluster.local"
+    network: str = ""
+    """The network that it stands in; empty where nobody knows."""
 
     @property
     def id(self) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from mesh.auto_passthrough import door_ports, doors, is_door, is_passable, passed_clusters, passing_servers
 from mesh.config import Config, ConfigObject
 from mesh.destinations import by_service, cluster_endpoints, clusters
 from mesh.edge import destinations, servers, tables
@@ -21,6 +22,7 @@ from mesh.kinds.gateway import Gateway
 from mesh.kinds.sidecar import Sidecar
 from mesh.labels import NO_LABELS, Labels, project, selects
 from mesh.listeners import listeners
+from mesh.networks import NOWHERE, Gateways, Standpoint, all_gateways, declared_gateways
 from mesh.outbound import Inputs, captured_tables, explicit_tables
 from mesh.proxies import Interception, Proxy, Role
 from mesh.routing import Client
@@ -39,6 +41,7 @@ from mesh.views import (
     InboundView,
     OutboundListener,
     OutboundView,
+    PassingServer,
     Passthrough,
     RouteTable,
     Settings,
@@ -65,6 +68,8 @@ class OutboundKey:
     interception: Interception
     sidecar: ConfigObject[Sidecar] | None = None
     labels: Labels = NO_LABELS
+    network: str = ""
+    """Empty as well where networks decide nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,8 @@ class GatewayKey:
     namespace: str
     gateways: tuple[ConfigObject[Gateway], ...]
     authorization: Authorization
+    network: str = ""
+    """Empty as well where networks decide nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +112,10 @@ class Scope:
     def facets(self, world: World, proxy: Proxy) -> Facets:
         """Which facets the proxy is composed of in this world."""
         config, recall = world.config, self.recall
+        is_split = bool(self._gateways(world))
         if proxy.role is Role.GATEWAY:
-            chosen = config.of("Gateway"), config.of("AuthorizationPolicy"), config.mesh, proxy
-            return recall.keyed(chosen, self._gateway_facets, config, proxy)
+            chosen = config.of("Gateway"), config.of("AuthorizationPolicy"), config.mesh, is_split, proxy
+            return recall.keyed(chosen, self._gateway_facets, config, proxy, is_split)
         inputs = (
             config.of("Sidecar"),
             config.of("PeerAuthentication"),
@@ -116,17 +124,19 @@ class Scope:
             config.mesh,
             self._intern(recall.get(selection_keys, config.of("VirtualService"))),
             world.services.inbound.get((proxy.namespace, proxy.name), ()),
+            is_split,
             proxy,
         )
-        return recall.keyed(inputs, self._sidecar_facets, world, proxy)
+        return recall.keyed(inputs, self._sidecar_facets, world, proxy, is_split)
 
-    def _sidecar_facets(self, world: World, proxy: Proxy) -> Facets:
+    def _sidecar_facets(self, world: World, proxy: Proxy, is_split: bool) -> Facets:
         config = world.config
         outbound = OutboundKey(
             namespace=proxy.namespace,
             interception=proxy.interception,
             sidecar=sidecar_for(config, proxy.namespace, proxy.labels),
             labels=project(proxy.labels, self.recall.get(selection_keys, config.of("VirtualService"))),
+            network=proxy.network if is_split else "",
         )
         inbound = self._inbound(world, proxy)
         if proxy.interception is not Interception.NONE:
@@ -139,14 +149,16 @@ class Scope:
         )
         return Facets(outbound, inbound, self._intern(host))
 
-    def _gateway_facets(self, config: Config, proxy: Proxy) -> Facets:
-        chosen = (
+    def _gateway_facets(self, config: Config, proxy: Proxy, is_split: bool) -> Facets:
+        chosen: tuple[ConfigObject[Gateway], ...] = tuple(
             gateway for gateway in config.of("Gateway") if selects(gateway.spec.selector.pairs, proxy.labels)
         )
+        is_entrance = any(is_door(server) for gateway in chosen for server in gateway.spec.servers)
         key = GatewayKey(
             namespace=proxy.namespace,
-            gateways=tuple(chosen),
+            gateways=chosen,
             authorization=self._lets_in(config, proxy),
+            network=proxy.network if is_split or is_entrance else "",
         )
         return Facets(key, None, None)
 
@@ -167,9 +179,9 @@ class Scope:
             )
         else:
             made = recall.keyed((seen, rules, claims, client, beyond), captured_tables, inputs, recall)
-        settings_ = self.settings(config)
-        found = self._clusters(world, seen.services, rules)
-        return recall.get(_outbound_view, settings_, key.interception, beyond, found, made, bound)
+        settings_, at = self.settings(config), self._standpoint(world, key.network)
+        found = self._clusters(world, seen.services, rules, at)
+        return recall.get(_outbound_view, settings_, key.interception, beyond, found, made, bound, at)
 
     def gateway(self, world: World, key: GatewayKey) -> tuple[GatewayView, OutboundView]:
         """What the gateways of this facet offer, and (an outbound view without listeners) what they call."""
@@ -187,32 +199,67 @@ class Scope:
         )
         hosts = recall.get(destinations, made)
         used = recall.get(gathered, *(service for service in seen.services if service.host in hosts))
-        settings_ = self.settings(config)
+        settings_, at = self.settings(config), self._standpoint(world, key.network)
         offered = recall.get(servers, *key.gateways)
-        view = recall.get(_gateway_view, settings_, offered, made, key.authorization)
-        found = self._clusters(world, used, rules)
+        passing = self._passing(world, key, seen, rules)
+        if passing:
+            at = self._intern(replace(at, doors=recall.get(door_ports, config.of("Gateway"))))
+        view = recall.get(_gateway_view, settings_, offered, made, key.authorization, passing)
+        found = self._clusters(world, used, rules, at)
+        if passing:
+            found = recall.get(gathered, *found, *recall.get(passed_clusters, passing))
         nobody = Passthrough.REGISTRY_ONLY
-        behind = recall.get(_outbound_view, settings_, Interception.NONE, nobody, found, (), ())
+        behind = recall.get(_outbound_view, settings_, Interception.NONE, nobody, found, (), (), at)
         return view, behind
+
+    def _passing(
+        self, world: World, key: GatewayKey, seen: Visible, rules: Mapping[str, Rule | None]
+    ) -> tuple[PassingServer, ...]:
+        """The AUTO_PASSTHROUGH servers, and what they pass on of all that the gateway's namespace sees."""
+        recall = self.recall
+        opened = recall.get(doors, *key.gateways)
+        if not opened:
+            return ()
+        services = recall.get(gathered, *(service for service in seen.services if is_passable(service)))
+        found = self._clusters(world, services, rules, NOWHERE)
+        return recall.keyed((opened, found), passing_servers, opened, found, recall)
 
     def endpoints(self, world: World, view: OutboundView, keys: Iterable[ServiceKey]) -> EndpointsView:
         """The endpoints of the view's clusters of these services."""
         of_service = self.recall.get(by_service, *view.clusters)
         return EndpointsView(
             by_cluster={
-                cluster.name: cluster_endpoints(world.config, world.services, cluster, self.recall)
+                cluster.name: cluster_endpoints(
+                    world.config, world.services, cluster, self.recall, view.standpoint
+                )
                 for key in keys
                 for cluster in of_service.get(key, ())
             }
         )
 
+    def _gateways(self, world: World) -> Gateways:
+        """The gateways of all networks: one object as long as they are the same."""
+        recall = self.recall
+        declared = recall.get(declared_gateways, world.config.mesh)
+        return self._intern(recall.get(all_gateways, declared, world.services.gateways))
+
+    def _standpoint(self, world: World, network: str) -> Standpoint:
+        gateways = self._gateways(world)
+        if not gateways and not network:
+            return NOWHERE
+        return self._intern(gateways.seen_from(network))
+
     def _clusters(
-        self, world: World, services: tuple[Service, ...], rules: Mapping[str, Rule | None]
+        self,
+        world: World,
+        services: tuple[Service, ...],
+        rules: Mapping[str, Rule | None],
+        standpoint: Standpoint,
     ) -> tuple[Cluster, ...]:
         config, behind, settings_ = world.config, world.services.behind, self.settings(world.config)
         peers = config.of("PeerAuthentication")
         return self.recall.keyed(
-            (services, rules, behind, peers, config.mesh),
+            (services, rules, behind, peers, config.mesh, standpoint),
             clusters,
             config,
             behind,
@@ -220,6 +267,7 @@ class Scope:
             rules,
             settings_,
             self.recall,
+            standpoint,
         )
 
     def _seen(
@@ -298,6 +346,7 @@ def _outbound_view(
     found: tuple[Cluster, ...],
     made: tuple[RouteTable, ...],
     bound: tuple[OutboundListener, ...],
+    standpoint: Standpoint,
 ) -> OutboundView:
     return OutboundView(
         settings=settings_,
@@ -306,6 +355,7 @@ def _outbound_view(
         clusters=found,
         tables=made,
         listeners=bound,
+        standpoint=standpoint,
     )
 
 
@@ -314,5 +364,8 @@ def _gateway_view(
     offered: tuple[GatewayServer, ...],
     made: tuple[RouteTable, ...],
     lets_in: Authorization,
+    passing: tuple[PassingServer, ...],
 ) -> GatewayView:
-    return GatewayView(settings=settings_, servers=offered, tables=made, authorization=lets_in)
+    return GatewayView(
+        settings=settings_, servers=offered, tables=made, authorization=lets_in, passing=passing
+    )

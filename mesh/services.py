@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
+from typing import TypeVar
 
+from mesh.by_namespace import ByNamespace
 from mesh.labels import NO_LABELS, Labels
 from mesh.names import ObjectKey
+from mesh.problems import Problem
 
 
 class Protocol(StrEnum):
@@ -72,6 +75,21 @@ class Resolution(StrEnum):
     DNS = "DNS"
 
 
+class Provider(IntEnum):
+    """What kind of registry says something, in order of trust: the first one named has the last word.
+
+    Istio puts Kubernetes before everything else (``serviceregistry/aggregate``).
+    """
+
+    KUBERNETES = 0
+    CONSUL = 1
+    GIT = 2
+
+
+GIT = "git"
+"""The name of the registry that the repository itself is."""
+
+
 class Location(StrEnum):
     """Whether the workloads of a service have proxies of this mesh."""
 
@@ -122,6 +140,11 @@ class Service:
     created: datetime | None = None
     unit: str = ""
     """The unit of acceptance that declares it: stamps are compared within one only (``mesh/config.py``)."""
+    provider: Provider = Provider.GIT
+    registry: str = GIT
+    """The registry that says so: a name out of ``Mesh.spec.registries``, or :data:`GIT`."""
+    external_addresses: tuple[str, ...] = ()
+    """Where it is reached from outside its cluster: those of a load balancer, and ``externalIPs``."""
 
     @property
     def host(self) -> str:
@@ -168,6 +191,10 @@ class Endpoint:
     workload: str = ""
     source: ObjectKey | None = None
     """The object that declares it."""
+    network: str = ""
+    """The network that the address belongs to. Istio, ``topology.istio.io/network``."""
+    is_draining: bool = False
+    """Serves the requests that it has and gets no new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +229,9 @@ class Workload:
     weight: int = 1
     mutual_tls: bool = True
     source: ObjectKey | None = None
+    network: str = ""
+    is_ready: bool = True
+    """Whether a selector may send requests here: a Pod says so by its condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,19 +243,68 @@ class Inbound:
     target: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkGateway:
+    """A place where a network is entered. Istio, ``model.NetworkGateway``."""
+
+    network: str
+    address: str
+    port: int
+    locality: Locality | None = None
+    """``None``: not said."""
+
+    @property
+    def order(self) -> tuple[str, str, int]:
+        return self.network, self.address, self.port
+
+
+V_co = TypeVar("V_co", covariant=True)
+
+
+class ByService(ByNamespace[ServiceKey, V_co]):
+    """By service; the name within a namespace is the host."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _split(key: ServiceKey) -> tuple[str, str]:
+        return key.namespace, key.host
+
+    @staticmethod
+    def _joined(namespace: str, name: str) -> ServiceKey:
+        return ServiceKey(name, namespace)
+
+
+class ByWorkload(ByNamespace[tuple[str, str], V_co]):
+    """By namespace and name of a workload."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _split(key: tuple[str, str]) -> tuple[str, str]:
+        return key
+
+    @staticmethod
+    def _joined(namespace: str, name: str) -> tuple[str, str]:
+        return namespace, name
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
     """What all registries say together. Compared by identity: a new one is made only on change."""
 
-    services: Mapping[ServiceKey, Service]
-    endpoints: Mapping[ServiceKey, ServiceEndpoints]
-    workloads: Mapping[tuple[str, str], Workload]
-    """By namespace and name."""
-    inbound: Mapping[tuple[str, str], tuple[Inbound, ...]]
-    """What each workload answers for, by namespace and name; in order of port."""
-    behind: Mapping[ServiceKey, ServiceEndpoints]
+    services: ByService[Service] = field(default_factory=ByService)
+    endpoints: ByService[ServiceEndpoints] = field(default_factory=ByService)
+    workloads: ByWorkload[Workload] = field(default_factory=ByWorkload)
+    inbound: ByWorkload[tuple[Inbound, ...]] = field(default_factory=ByWorkload)
+    """What each workload answers for, in order of port."""
+    behind: ByService[ServiceEndpoints] = field(default_factory=ByService)
     """What clusters need of the endpoints, and no more: the accounts of every service (``by_port`` empty),
     for DNS services all. The same object as long as only addresses come and go."""
+    ties: tuple[Problem, ...] = ()
+    """What registries disagree about, and how it was decided."""
+    gateways: tuple[NetworkGateway, ...] = ()
+    """Services that are gateways of networks, in order of these."""
 
 
-EMPTY = Catalogue({}, {}, {}, {}, {})
+EMPTY = Catalogue()

@@ -24,6 +24,7 @@ from mesh.kinds.tls import ClientTLSSettings
 from mesh.kinds.virtual_service import Headers, HTTPMatchRequest, HTTPRetry, HTTPRoute
 from mesh.labels import Labels
 from mesh.names import ObjectKey
+from mesh.networks import NOWHERE, Standpoint
 from mesh.proxies import Interception
 from mesh.services import Endpoint, Port, Service
 
@@ -107,11 +108,17 @@ class Cluster:
     subset_labels: Labels = ()
     """What picks the subset's endpoints; empty for the destination as a whole."""
     dns_endpoints: tuple[Endpoint, ...] = ()
+    is_passed_on: bool = False
+    """An AUTO_PASSTHROUGH gateway's: mutual TLS that others speak goes through as it is."""
 
     @property
     def name(self) -> str:
-        """As Istio calls it: ``outbound|9080|v1|reviews.bookinfo.svc.cluster.local``."""
-        return f"outbound|{self.port.number}|{self.subset}|{self.service.host}"
+        """As Istio calls it: ``outbound|9080|v1|reviews.bookinfo.svc.cluster.local``.
+
+        Passed on, it is called what its clients ask for: ``outbound_.9080_.v1_.reviews…``.
+        """
+        mark = "_." if self.is_passed_on else "|"
+        return mark.join(("outbound", str(self.port.number), self.subset, self.service.host))
 
     @property
     def sources(self) -> tuple[ObjectKey, ...]:
@@ -251,6 +258,8 @@ class OutboundView:
     """Sorted by host, port, subset."""
     tables: tuple[RouteTable, ...]
     listeners: tuple[OutboundListener, ...]
+    standpoint: Standpoint = NOWHERE
+    """The network that its endpoints are reached from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -345,6 +354,17 @@ class GatewayServer:
     """The SDS name of its certificate: ``kubernetes://<credentialName>`` or ``file-cert:<cert>~<key>``."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassingServer:
+    """One AUTO_PASSTHROUGH server: connections go to where the name says that they ask for, unopened."""
+
+    port: int
+    bind: str
+    source: ObjectKey
+    passes: tuple[tuple[Cluster, Forwarding], ...]
+    """By host, port and subset of the clusters."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GatewayView:
     """What one kind of gateway offers. Its clusters come by an outbound view without listeners."""
@@ -355,3 +375,4 @@ class GatewayView:
     tables: tuple[RouteTable, ...]
     authorization: Authorization = Authorization()
     """Who may pass. Istio lets policies select gateways by their labels, as it does workloads."""
+    passing: tuple[PassingServer, ...] = ()

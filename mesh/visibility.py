@@ -16,7 +16,7 @@ from mesh.kinds.sidecar import Sidecar
 from mesh.kinds.virtual_service import VirtualService
 from mesh.labels import Labels, selects
 from mesh.names import MESH_GATEWAY, host_covers, host_matches, resolve, specificity
-from mesh.services import Service, ServiceKey
+from mesh.services import Provider, Service, ServiceKey
 from mesh.traffic import exported
 
 VirtualServices = tuple[ConfigObject[VirtualService], ...]
@@ -120,10 +120,12 @@ def _imported(wanted: tuple[Import, ...], owner: str, host: str) -> bool:
 
 
 def _before(service: Service, other: Service, namespace: str) -> bool:
-    """Who owns a host that two declare: the own namespace, else the first object (``mesh/config.py``)."""
+    """Who owns a host that two declare: the own namespace, else Kubernetes before Consul before Git, else
+    the first object (``mesh/config.py``).
+    """
 
-    def rank(one: Service) -> tuple[bool, str, bool, datetime, str]:
-        order = one.unit, one.created is None, one.created or _BEGINNING, one.key.namespace
+    def rank(one: Service) -> tuple[bool, Provider, str, bool, datetime, str]:
+        order = one.provider, one.unit, one.created is None, one.created or _BEGINNING, one.key.namespace
         return one.key.namespace != namespace, *order
 
     return rank(service) < rank(other)

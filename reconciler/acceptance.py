@@ -10,6 +10,8 @@ moves by compare-and-swap as the last write: whoever dies before leaves objects 
 
 A commit that changes the tenancy is judged by the tenancy that was accepted before it. When it is
 taken, the new tenancy is in force and the new units are told apart at once.
+
+A unit of which a commit removes too much is held too (:mod:`reconciler.deletions`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any, Generic
 from mesh.errors import Unavailable
 from mesh.names import ObjectKey
 from mesh.problems import CATALOGUE, Problem, Where
+from reconciler.deletions import Claims, Watch
 from reconciler.git import ACCEPTED, Clone
 from reconciler.units import (
     RESERVED,
@@ -37,6 +40,9 @@ from reconciler.units import (
     settle,
     shown,
 )
+
+Read = Callable[[Choice, tuple[str, ...]], R]
+"""Makes a reading of the chosen versions of the units of a tenancy."""
 
 HOLDS = f"{RESERVED}/holds.json"
 PROBLEMS_MAX = 20  # of one held unit: enough to begin with, and the record stays small
@@ -99,6 +105,7 @@ class Verdict(Generic[R]):
     tenancy: tuple[str, ...]
     ruling: Ruling[R]
     units: tuple[UnitStatus, ...]
+    claims: Claims = field(default_factory=Claims)  # removals that are not believed yet
 
     @property
     def serves_nothing(self) -> bool:
@@ -132,9 +139,9 @@ def served(clone: Clone, record: Record, tenancy: Iterable[str]) -> Choice:
 
 
 def judge(
-    clone: Clone, revision: str, before: Record, read: Callable[[Choice, tuple[str, ...]], R], now: datetime
+    clone: Clone, revision: str, before: Record, read: Read[R], now: datetime, watch: Watch
 ) -> Verdict[R]:
-    """Decide what becomes of each unit of a commit."""
+    """Decide what becomes of each unit of a commit. ``watch`` knows what is served now."""
     tree = clone.tree(revision)
     if any(unit.folder == ROOT and unit.accepted for unit in before.units):
         tenancy = before.tenancy
@@ -144,7 +151,12 @@ def judge(
 
     def ruling_by(tenancy: tuple[str, ...], base: Choice) -> Ruling[R]:
         candidates = {u: Version(t, revision) for u, t in split(clone, tree, tenancy).items()}
-        return settle(candidates, base, lambda choice: read(choice, tenancy))
+        return settle(
+            candidates,
+            base,
+            lambda choice: read(choice, tenancy),
+            lambda reading, units: watch(reading.contents, units, tenancy),
+        )
 
     ruling = ruling_by(tenancy, served(clone, before, tenancy))
     units = _standing(ruling, tenancy, revision, before, now)
@@ -153,7 +165,14 @@ def judge(
         between = Record(tree=compose(clone, ruling.taken), units=units)
         tenancy, ruling = told, ruling_by(told, served(clone, between, told))
         units = _standing(ruling, tenancy, revision, before, now)
-    return Verdict(revision=revision, before=before, tenancy=tenancy, ruling=ruling, units=units)
+    return Verdict(
+        revision=revision,
+        before=before,
+        tenancy=tenancy,
+        ruling=ruling,
+        units=units,
+        claims=watch.claims(ruling.held, tenancy),
+    )
 
 
 def accept(clone: Clone, branch: str, verdict: Verdict[R], now: datetime) -> Accepted[R]:

@@ -17,7 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from mesh.errors import Misconfigured
+from mesh.errors import Misconfigured, Refused
 from xds import envoy
 
 TYPES = {
@@ -69,8 +69,13 @@ def private(
     proxies: Callable[[], dict[str, Any]],
     resources: Callable[[str, str], list[dict[str, Any]] | None],
     poll: Callable[[], None],
+    registries: Callable[[], dict[str, Any]],
+    release: Callable[[str], dict[str, Any]],
 ) -> web.Application:
-    """What the CLI asks over the socket. ``resources`` answers ``None`` for an unknown proxy."""
+    """What the CLI asks over the socket. ``resources`` answers ``None`` for an unknown proxy.
+
+    ``release`` raises :class:`~mesh.errors.Refused`.
+    """
 
     async def tell_status(_request: web.Request) -> web.Response:
         return web.json_response(status())
@@ -91,7 +96,18 @@ def private(
         poll()
         return web.json_response({"polled": True})
 
+    async def tell_registries(_request: web.Request) -> web.Response:
+        return web.json_response(registries())
+
+    async def let_go(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(release(request.match_info["name"]))
+        except Refused as refused:
+            return web.json_response({"error": str(refused), "hint": refused.hint}, status=409)
+
     app = web.Application()
+    app.router.add_get("/registries", tell_registries)
+    app.router.add_post("/registries/{name}/release", let_go)
     app.router.add_get("/status", tell_status)
     app.router.add_get("/proxies", tell_proxies)
     app.router.add_get("/proxies/{name}/{kind}", tell_resources)

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from mesh.errors import Misconfigured, Unavailable
+from mesh.errors import Misconfigured, Refused, Unavailable
 
 _LIMIT_S = 10.0
 
@@ -18,6 +18,7 @@ def ask(state: Path, path: str, *, method: str = "GET") -> Any:
 
     :raises Unavailable: when no daemon answers there.
     :raises Misconfigured: when it does not know what was asked for.
+    :raises Refused: when it will not do it.
     """
     return asyncio.run(_ask(state / "admin.sock", path, method))
 
@@ -39,6 +40,8 @@ async def _ask(socket: Path, path: str, method: str) -> Any:
             f"no control plane answers at {socket}",
             hint="is `meshwright serve` running with this --state, and as this user?",
         ) from error
+    if response.status == 409:
+        raise Refused(str(answer["error"]), hint=answer["hint"])
     if response.status != 200:
         raise Misconfigured(str(answer.get("error", response.reason)), hint="list them: meshwright proxies")
     return answer

@@ -60,11 +60,16 @@ class Turn(Generic[R]):
     accepted: Accepted[R] | None = None  # the accepted tree, as the repository has it
     serving: Accepted[R] | None = None  # what was handed on, by this turn or an earlier one
     judged: str = ""  # the last commit that went all the way in this process
+    due: float | None = None  # when it is to be judged again, as the monotonic clock counts
 
     def following(self) -> Turn[R]:
         """The start of the next turn. It remembers what is served, and what was last fetched."""
         return Turn(
-            fetched=self.fetched, fetched_at=self.fetched_at, serving=self.serving, judged=self.judged
+            fetched=self.fetched,
+            fetched_at=self.fetched_at,
+            serving=self.serving,
+            judged=self.judged,
+            due=self.due,
         )
 
 
@@ -104,8 +109,12 @@ class Bell:
         """Look now."""
         self.urgent.set()
 
-    async def heard(self) -> None:
-        await _first(self.regular.wait(), self.urgent.wait())
+    async def heard(self, due: float | None, clock: Clock) -> None:
+        """Return at a ring, or at ``due`` if that is still to come."""
+        waits: list[Awaitable[object]] = [self.regular.wait(), self.urgent.wait()]
+        if due is not None and due > clock.monotonic():
+            waits.append(clock.sleep(timedelta(seconds=due - clock.monotonic())))
+        await _first(*waits)
         self.silence()
 
     async def heard_or_over(self, span: timedelta, clock: Clock) -> None:
@@ -171,7 +180,7 @@ async def run_cycle(
             await bell.heard_or_over(backoff(failures, random.random()), clock)  # noqa: S311 (spreads load)
         else:
             failures = 0
-            await bell.heard()
+            await bell.heard(turn.due, clock)
 
 
 def backoff(failures: int, chance: float) -> timedelta:

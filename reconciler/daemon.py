@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import ipaddress
 import logging
 import os
 import random
 import signal
-import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
@@ -27,33 +24,41 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from ca.authority import Authority, open_authority
 from ca.counters import Counters
-from ca.credentials import ServerCredentials, run_upkeep, server_credentials
+from ca.credentials import run_upkeep, server_credentials
 from ca.est import application
 from ca.issuance import Issuer
+from ca.istio import CertificateService
 from ca.profile import Profile
-from ca.tls import present, server_context
 from ca.tokens import JoinTokens
 from ca.trust import TrustBundle
 from mesh.clock import Clock
-from mesh.errors import MeshError, Misconfigured
+from mesh.errors import MeshError, Misconfigured, Refused
 from mesh.latest import Latest
-from mesh.names import is_ip
-from mesh.world import Credentials, Trust
-from reconciler import admin, memory, status
+from mesh.services import GIT
+from mesh.world import Trust
+from reconciler import admin, memory, ports, registry_report, status
+from reconciler.acceptance import Accepted
 from reconciler.counters import expose
 from reconciler.cycle import Bell, CycleStatus, run_cycle
 from reconciler.fetching import Remote, redacted
+from reconciler.gateway_secrets import GatewaySecrets
 from reconciler.loop import run_stall_watch
 from reconciler.reading import Reader, Reading
+from reconciler.registering import common, opener, secrets_opener
 from reconciler.schedule import Schedule
 from reconciler.settings import Settings, at, read_credentials
 from reconciler.steps import Desk, start, steps
+from reconciler.token_port import PodClusters, open_token_port
 from reconciler.tokens import FOLDER, keep_trust_domain, kept_trust_domain
 from reconciler.worlds import Worlds
+from registries.drops import Moment
 from registries.enrolment import Enrolment
+from registries.kept import KeptAnswers
 from registries.roster import Roster
+from registries.source import SourceStatus
+from registries.sources import Configured, Sources
+from registries.waits import first
 from xds.bodies import Bodies
-from xds.certificates import ServerCertificate
 from xds.fleet import Fleet
 from xds.metrics import Metrics
 from xds.server import Server
@@ -64,6 +69,7 @@ log = logging.getLogger(__name__)
 _DRAIN = timedelta(seconds=5)
 _CA = "ca"
 _ENROLLED = "enrolled.json"
+_ANSWERS = "registries.sqlite"
 
 
 async def serve(settings: Settings, clock: Clock) -> None:
@@ -118,46 +124,29 @@ def _bundle(authority: Authority) -> TrustBundle:
     return TrustBundle.of(authority.trust_domain, authority.roots)
 
 
-def _is_loopback(address: str) -> bool:
-    """Whether only programs of this host can connect."""
-    return is_ip(address) and ipaddress.ip_address(address).is_loopback
-
-
-async def _present(context: ssl.SSLContext, credentials: Latest[ServerCredentials]) -> NoReturn:
-    """The enrolment port presents the newest certificate."""
-    version = 0
-    while True:
-        version, newest = await credentials.newer_than(version)
-        present(context, newest)
-
-
-class _Certificates:
-    """The CA's credentials in the words of the xDS port."""
-
-    def __init__(self, credentials: Latest[ServerCredentials]) -> None:
-        self._credentials = credentials
-
-    def current(self) -> ServerCertificate:
-        held = self._credentials.value
-        return ServerCertificate(key=held.key_pem, chain=held.chain_pem, roots=held.roots_pem)
-
-
 class _Daemon:
     """Everything of one control plane. Lives as long as :meth:`run`."""
 
     def __init__(self, settings: Settings, clock: Clock, doors: AsyncExitStack) -> None:
         self._settings, self._clock, self._doors = settings, clock, doors
         self._registry = CollectorRegistry()
-        self._readiness = admin.Readiness("repository", "certificates", "world", "ports")
+        self._readiness = admin.Readiness("repository", "registries", "certificates", "world", "ports")
         self._bell = Bell()
         roster: Latest[Roster] = Latest(())
-        self._worlds = Worlds(clock, roster)
+        self._configured: Latest[Configured | None] = Latest(None)
+        kept = KeptAnswers(settings.state / _ANSWERS)
+        doors.callback(kept.close)
+        self._sources = Sources(self._configured, opener(settings.registries_directory, clock), kept, clock)
+        self._worlds = Worlds(clock, roster, self._sources.answers, self._sources.is_ready)
+        self._secrets = GatewaySecrets(
+            self._worlds.latest, secrets_opener(settings.registries_directory, clock), clock
+        )
         self._enrolment = Enrolment(
             clock,
             self._worlds.latest,
             roster,
             file=settings.state / _ENROLLED,
-            is_one_host=_is_loopback(settings.listen_address),
+            is_one_host=ports.is_loopback(settings.listen_address),
         )
         self._fleet = Fleet(clock, self._worlds.latest, self._enrolment)
         self._server: Server | None = None
@@ -171,12 +160,16 @@ class _Daemon:
             remote=remote,
             reader=Reader(),
             check=self._check,
-            publish=self._worlds.offer,
+            publish=self._offer,
             clock=clock,
         )
 
     async def run(self, stopped: asyncio.Event) -> None:
         expose(self._registry, self._fleet, self._worlds)
+        keeper = self._sources.keeper
+        self._registry.register(
+            registry_report.Metrics(self._statuses, self._clock, keep_failures=lambda: keeper.failures)
+        )
         await self._open_admin()
         schedule = Schedule()
         schedule.every(self._settings.poll, self._bell.regular, name="poll")
@@ -194,7 +187,9 @@ class _Daemon:
                         bell=self._bell,
                         clock=self._clock,
                     ),
+                    "registries": self._sources.run(),
                     "worlds": self._worlds.run(),
+                    "gateway secrets": self._secrets.run(),
                     "memory": memory.run_freezer(self._clock),
                     "stalls": run_stall_watch(self._clock, self._registry),
                     "serving": self._serve(group),
@@ -212,7 +207,9 @@ class _Daemon:
     async def _open_admin(self) -> None:
         runner = await admin.serve_socket(
             admin.private(
-                status=lambda: status.status(self._cycle.value, self._fleet, self._worlds),
+                status=self._status,
+                registries=self._registries,
+                release=self._release,
                 proxies=self._proxies,
                 resources=self._resources,
                 poll=self._bell.ring,
@@ -247,13 +244,18 @@ class _Daemon:
         keep_trust_domain(self._settings.state, authority.value.trust_domain)
         self._trust_domain = authority.value.trust_domain
         issuer = Issuer(authority, Profile(), self._clock)
-        reissue = partial(server_credentials, issuer, self._hosts())
+        reissue = partial(server_credentials, issuer, ports.names(self._settings))
         credentials = Latest(reissue())
         bundle = Latest(_bundle(authority.value))
-        presented = await asyncio.to_thread(read_credentials, self._settings.secrets_directory)
-        self._trust(bundle.value, presented)
+        self._secrets.keep(await asyncio.to_thread(read_credentials, self._settings.secrets_directory))
+        self._trust(bundle.value)
         self._readiness.done("certificates")
+        await self._sources.is_ready.wait()
+        self._readiness.done("registries")
         await self._worlds.is_first_made.wait()
+        await self._secrets.settled()
+        self._trust(bundle.value)
+        await self._worlds.caught_up()
         self._readiness.done("world")
         memory.release()
         self._late = (
@@ -261,25 +263,62 @@ class _Daemon:
             group.create_task(
                 run_upkeep(reopen, authority, reissue, credentials, self._clock), name="upkeep"
             ),
-            group.create_task(self._follow(authority, bundle, presented), name="trust"),
+            group.create_task(self._follow(authority, bundle), name="trust"),
         )
-        context = await self._open_est(issuer, authority, credentials, bundle)
-        self._late += (group.create_task(_present(context, credentials), name="est"),)
-        await self._open_xds(credentials)
+        tokens, counters = JoinTokens(self._settings.state / FOLDER), Counters(self._registry, authority)
+        enrolment = application(
+            issuer=issuer, tokens=tokens, trust=bundle, counters=counters, clock=self._clock
+        )
+        presented_there = await ports.open_est(self._settings, enrolment, credentials, self._doors)
+        self._late += (group.create_task(ports.present_newest(presented_there, credentials), name="est"),)
+        service = CertificateService(
+            issuer=issuer,
+            tokens=tokens,
+            clusters=PodClusters(self._configured, self._settings.registries_directory, self._clock),
+            counters=counters,
+            clock=self._clock,
+        )
+        await open_token_port(self._settings, service, credentials, self._doors)
+        sessions = Sessions(bodies=Bodies(), metrics=Metrics(self._registry), jitter=random.random)
+        self._server = Server(self._fleet, sessions, self._clock)
+        self._server.add(service.methods())
+        await ports.open_xds(self._settings, self._server, credentials)
         self._readiness.done("ports")
 
-    async def _follow(
-        self, authority: Latest[Authority], bundle: Latest[TrustBundle], presented: Credentials
-    ) -> NoReturn:
-        """A CA that was replaced is told to proxies and machines, which is when they learn its roots."""
-        version = 0
-        while True:
-            version, newest = await authority.newer_than(version)
-            bundle.publish(_bundle(newest))
-            self._trust(bundle.value, presented)
+    async def _follow(self, authority: Latest[Authority], bundle: Latest[TrustBundle]) -> NoReturn:
+        """A CA that was replaced is told to proxies and machines, which is when they learn its roots.
 
-    def _trust(self, bundle: TrustBundle, presented: Credentials) -> None:
+        A certificate that was replaced is told to the gateways that present it.
+        """
+        authorities = presented = -1
+        while True:
+            await first(authority.newer_than(authorities), self._secrets.credentials.newer_than(presented))
+            authorities, presented = authority.version, self._secrets.credentials.version
+            bundle.publish(_bundle(authority.value))
+            self._trust(bundle.value)
+
+    def _trust(self, bundle: TrustBundle) -> None:
+        presented = self._secrets.credentials.value
         self._worlds.trust.publish(Trust(bundle.trust_domain, bundle.roots, presented))
+
+    def _offer(self, accepted: Accepted[Reading]) -> None:
+        """What was accepted names the registries, and is what the next world is made of."""
+        config = accepted.reading.config
+        self._configured.publish(Configured(config.mesh.registries, config.mesh.guards, common(config)))
+        self._worlds.offer(accepted)
+
+    def _release(self, name: str) -> dict[str, Any]:
+        """The operator's word for what is held of a registry, or of the repository.
+
+        :raises Refused: when nothing is.
+        """
+        if name != GIT:
+            return registry_report.released(self._sources.release(name))
+        objects = self._desk.release()
+        self._bell.ring()
+        if not objects:
+            raise Refused("no removal of the repository is held")
+        return {"registry": GIT, "was_awaited": False, "held": objects}
 
     def _check(self, reading: Reading) -> None:
         """A mesh is not moved to another trust domain by a commit: every certificate would be worthless.
@@ -301,44 +340,20 @@ class _Daemon:
             plugged_in=self._settings.ca_directory,
         )
 
-    def _hosts(self) -> tuple[str | ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
-        own = self._settings.listen_address
-        anywhere = own in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
-        names = ("localhost", "127.0.0.1", *(() if anywhere else (own,)), *self._settings.est_hosts)
-        host = socket.gethostname().lower()
-        everything = dict.fromkeys((*names, *((host,) if host.isascii() else ())))
-        return tuple(ipaddress.ip_address(name) if is_ip(name) else name for name in everything)
+    def _status(self) -> dict[str, Any]:
+        return status.status(
+            self._cycle.value,
+            self._fleet,
+            self._worlds,
+            self._statuses(),
+            Moment.of(self._clock),
+        )
 
-    async def _open_xds(self, credentials: Latest[ServerCredentials]) -> None:
-        sessions = Sessions(bodies=Bodies(), metrics=Metrics(self._registry), jitter=random.random)
-        self._server = Server(self._fleet, sessions, self._clock)
-        port = await self._server.start(
-            at(self._settings.listen_address, self._settings.xds_port), _Certificates(credentials)
-        )
-        log.info("xds listening", extra={"address": at(self._settings.listen_address, port)})
+    def _statuses(self) -> tuple[SourceStatus, ...]:
+        return self._secrets.remarked(self._sources.statuses.value)
 
-    async def _open_est(
-        self,
-        issuer: Issuer,
-        authority: Latest[Authority],
-        credentials: Latest[ServerCredentials],
-        bundle: Latest[TrustBundle],
-    ) -> ssl.SSLContext:
-        """Serve enrolment. Returns what the port presents, to be kept fresh."""
-        context = server_context(credentials.value)
-        app = application(
-            issuer=issuer,
-            tokens=JoinTokens(self._settings.state / FOLDER),
-            trust=bundle,
-            counters=Counters(self._registry, authority),
-            clock=self._clock,
-        )
-        runner, port = await admin.serve_port(
-            app, self._settings.listen_address, self._settings.est_port, ssl_context=context
-        )
-        self._doors.push_async_callback(runner.cleanup)
-        log.info("est listening", extra={"address": at(self._settings.listen_address, port)})
-        return context
+    def _registries(self) -> dict[str, Any]:
+        return {"registries": registry_report.report(self._statuses(), Moment.of(self._clock))}
 
     def _proxies(self) -> dict[str, Any]:
         connections = self._server.connections if self._server is not None else ()

@@ -159,6 +159,21 @@ class Clone:
             said = self._object(commit, pygit2.Commit).raw_message.decode(errors="replace")
             return "".join(c for c in said.partition("\n")[0] if c.isprintable())[:100]
 
+    def line(self, commit: str, since: str, most: int) -> tuple[tuple[str, str], ...]:
+        """The commits after ``since`` with their messages, newest first, along first parents.
+
+        ``commit`` alone when that line does not lead to ``since`` within ``most`` commits.
+        """
+        found: list[tuple[str, str]] = []
+        with _reading():
+            at = self._object(commit, pygit2.Commit)
+            while str(at.id) != since and len(found) < most:
+                found.append((str(at.id), at.raw_message.decode(errors="replace")))
+                if not at.parent_ids:
+                    return tuple(found[:1])
+                at = self._object(at.parent_ids[0], pygit2.Commit)
+            return tuple(found if str(at.id) == since else found[:1])
+
     def subtree(self, tree: str, path: str) -> str | None:
         """The tree that stands at ``path``, if there is one."""
         with _reading():

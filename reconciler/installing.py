@@ -15,10 +15,13 @@ from mesh.identity import SpiffeId
 from mesh.names import DEFAULT_DOMAIN, is_ip
 from mesh.proxies import Interception, NodeId, Role
 from xds.bootstrap import Installation, Socket, bootstrap_text
+from xds.probes import PORT as PROBES_PORT
+from xds.probes import Probe
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 XDS_PORT = 15012
+TOKEN_PORT = 15011
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 (Prometheus and load balancers come from elsewhere)
 
@@ -43,9 +46,12 @@ def bootstrap(
     http_proxy_port: int = 0,
     group: str = "",
     ports: Ports = Ports(),
+    windows: str = EVERYWHERE,
+    probes: tuple[Probe, ...] = (),
 ) -> str:
     """The bootstrap of proxy ``NAME.NAMESPACE``, as JSON.
 
+    :param windows: the address at which Prometheus, load balancers and the kubelet ask.
     :raises Misconfigured: when something in it is not what it has to be.
     """
     workload, namespace = _workload(name)
@@ -64,18 +70,24 @@ def bootstrap(
         Installation(
             node=node,
             interception=interception,
-            control_plane=tuple(_socket(place) for place in control_plane),
-            control_plane_id=str(_control_plane(trust_domain)),
+            control_plane=tuple(socket(place) for place in control_plane),
+            control_plane_id=str(control_plane_id(trust_domain)),
             http_proxy_port=http_proxy_port,
             group=group,
             admin=Socket(LOOPBACK, ports.admin),
-            metrics=Socket(EVERYWHERE, ports.metrics),
-            readiness=Socket(EVERYWHERE, ports.readiness),
+            metrics=Socket(windows, ports.metrics),
+            readiness=Socket(windows, ports.readiness),
+            probes=probes,
+            probed=Socket(windows, PROBES_PORT),
         )
     )
 
 
-def _control_plane(trust_domain: str) -> SpiffeId:
+def control_plane_id(trust_domain: str) -> SpiffeId:
+    """Whom proxies and programs take for the control plane.
+
+    :raises Misconfigured: when that is no trust domain.
+    """
     try:
         return SpiffeId.parse(str(profile.control_plane(trust_domain)))
     except Refused:
@@ -95,15 +107,19 @@ def _workload(text: str) -> tuple[str, str]:
     return name, namespace
 
 
-def _socket(text: str) -> Socket:
-    """``HOST`` or ``HOST:PORT``, ``[::1]:15012`` for an IPv6 address with a port."""
+def socket(text: str, default_port: int = XDS_PORT) -> Socket:
+    """``HOST`` or ``HOST:PORT``, ``[::1]:15012`` for an IPv6 address with a port.
+
+    :raises Misconfigured: when it is something else.
+    """
     host, colon, port = text.rpartition(":")
     if not colon or is_ip(text):
-        host, port = text, str(XDS_PORT)
+        host, port = text, str(default_port)
     host = host.removeprefix("[").removesuffix("]")
     is_host = is_ip(host) or _NAME.fullmatch(host.lower())
     if not (is_host and port.isdecimal() and 0 < int(port) < 65536):
         raise Misconfigured(
-            f"not a place of a control plane: {text!r}", hint=f"write HOST:PORT: mesh.example.com:{XDS_PORT}"
+            f"not a place of a control plane: {text!r}",
+            hint=f"write HOST:PORT: mesh.example.com:{default_port}",
         )
     return Socket(host, int(port))

@@ -22,6 +22,7 @@ from mesh.analysis import Finding, KnownService, analyse
 from mesh.config import Config, ConfigObject
 from mesh.documents import FILE_BYTES_MAX, Document, DocumentCache, parse_file
 from mesh.errors import Misconfigured
+from mesh.kinds.guards import Guards
 from mesh.kinds.mesh import Mesh, Paths
 from mesh.kinds.objects import Foreign, SpecCache, read_object
 from mesh.names import DEFAULT_DOMAIN, DEFAULT_NAMESPACE, ObjectKey
@@ -82,6 +83,15 @@ class Reading:
     places: Mapping[ObjectKey, Place] = field(repr=False)
     documents: int = 0
     foreign: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> Mapping[ObjectKey, str]:
+        """Each object, sound or broken, and the file it is in."""
+        return {key: place.file for key, place in self.places.items()}
+
+    @property
+    def guards(self) -> Guards:
+        return self.config.mesh.guards
 
     def where(self, key: ObjectKey) -> Where | None:
         """The file and line of an object in this revision."""

@@ -24,6 +24,7 @@ def status(answer: Mapping[str, Any]) -> str:
         lines.append(f"behind      {', '.join(live['behind'])}")
     if live["disconnected"]:
         lines.append(f"not here    {', '.join(live['disconnected'])}")
+    lines += [_registry(one) for one in answer["registries"]]
     lines += ["", *_units(answer["units"])]
     if warnings := [problem for problem in answer["problems"] if problem["severity"] != "info"]:
         lines += ["", *(line for problem in warnings for line in _with_hint(problem))]
@@ -46,6 +47,12 @@ def _live(live: Mapping[str, Any]) -> str:
     return f"{_short(live['revision']) or 'nothing'} on {share}{_took(live)}"
 
 
+def _registry(one: Mapping[str, Any]) -> str:
+    heard = f"heard {one['age_s']:.0f} s ago" if one["age_s"] is not None else "never heard"
+    knows = f"{one['services']} services, {one['instances']} instances"
+    return f"registry    {one['name']} ({one['provider']}): {one['state']}, {heard}, {knows}"
+
+
 def _took(live: Mapping[str, Any]) -> str:
     if live["acknowledged_at_ms"] is None or live["seen_at_ms"] is None:
         return ""
@@ -60,7 +67,7 @@ def _units(units: Sequence[Mapping[str, Any]]) -> list[str]:
         rows.append((unit["name"], _short(unit["seen"]), _short(unit["accepted"]) or "-", held))
     heading, *lines = table(rows)
     for line, unit in zip(lines, units, strict=True):
-        found += [line, *(f"  {_problem(problem)}" for problem in unit["problems"])]
+        found += [line, *(f"  {text}" for problem in unit["problems"] for text in _with_hint(problem))]
     return [heading, *found]
 
 

@@ -29,6 +29,7 @@ class Settings:
     state: Path
     listen_address: str = "0.0.0.0"  # noqa: S104 (proxies come from elsewhere)
     metrics_address: str = "127.0.0.1"
+    token_port: int = 15011
     xds_port: int = 15012
     est_port: int = 15013
     metrics_port: int = 15014
@@ -37,6 +38,8 @@ class Settings:
     """A CA to plug in, under Istio's file names; ``None``: our own in the state directory."""
     secrets_directory: Path | None = None
     """``<namespace>/<name>/tls.crt`` and ``tls.key``: what ``credentialName`` means."""
+    registries_directory: Path | None = None
+    """``<name>/`` with ``address``, ``token``, ``kubeconfig`` and their kin: what ``secretRef`` means."""
     est_hosts: tuple[str, ...] = ()
     """Names and addresses that EST clients check, beside ``localhost``."""
 

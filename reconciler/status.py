@@ -5,18 +5,21 @@ Three clocks (DESIGN 1.4): when a commit was seen, when it was pushed, when the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from mesh.names import ObjectKey
 from mesh.problems import Problem, in_order
+from reconciler import registry_report
 from reconciler.acceptance import Accepted
 from reconciler.cycle import CycleStatus
 from reconciler.missing import missing_credentials
 from reconciler.reading import Reading
 from reconciler.render import problem_fields
 from reconciler.worlds import Worlds
+from registries.drops import Moment
+from registries.source import SourceStatus
 from xds import envoy
 from xds.fleet import Fleet
 from xds.member import Member
@@ -26,7 +29,9 @@ from xds.server import Connection
 from xds.session import Sync, TypeStatus
 
 
-def status(cycle: CycleStatus, fleet: Fleet, worlds: Worlds) -> dict[str, Any]:
+def status(
+    cycle: CycleStatus, fleet: Fleet, worlds: Worlds, registries: Sequence[SourceStatus], moment: Moment
+) -> dict[str, Any]:
     """``meshwright status``: how far the newest commit has got, and what is in the way."""
     accepted = worlds.accepted.value
     return {
@@ -47,7 +52,8 @@ def status(cycle: CycleStatus, fleet: Fleet, worlds: Worlds) -> dict[str, Any]:
             }
             for unit in cycle.units
         ],
-        "problems": [problem_fields(problem) for problem in _problems(worlds)],
+        "problems": [problem_fields(problem) for problem in _problems(worlds, registries)],
+        "registries": registry_report.report(registries, moment),
         "live": {**_live(fleet, accepted), "seen_at_ms": _milliseconds(worlds.seen_at)},
         "git": {
             "url": cycle.url,
@@ -69,15 +75,14 @@ def broken_fields(broken: Broken, accepted: Accepted[Reading] | None) -> dict[st
     }
 
 
-def _problems(worlds: Worlds) -> tuple[Problem, ...]:
+def _problems(worlds: Worlds, registries: Sequence[SourceStatus]) -> tuple[Problem, ...]:
     """What is wrong with what is served, also where only a running mesh can know."""
-    accepted, trust = worlds.accepted.value, worlds.trust.value
+    accepted, trust, services = worlds.accepted.value, worlds.trust.value, worlds.latest.value.services
+    of_registries = (*registry_report.problems(registries), *services.ties)
     if accepted is None:
-        return ()
-    if trust is None:
-        return accepted.problems
-    lacking = missing_credentials(accepted.reading, worlds.latest.value.services, trust)
-    return in_order((*accepted.problems, *lacking))
+        return in_order(of_registries)
+    lacking = missing_credentials(accepted.reading, services, trust) if trust is not None else ()
+    return in_order((*accepted.problems, *lacking, *of_registries))
 
 
 def _live(fleet: Fleet, accepted: Accepted[Reading] | None) -> dict[str, Any]:

@@ -8,7 +8,8 @@ runs beside it. A damaged repository is replaced here, and the turn comes again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -18,14 +19,19 @@ from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from mesh.clock import Clock
 from mesh.errors import Misconfigured, Unavailable
+from mesh.names import ObjectKey
 from mesh.problems import Problem
 from reconciler import acceptance
 from reconciler import git as repository
-from reconciler.acceptance import Accepted
+from reconciler.acceptance import Accepted, Record
 from reconciler.cycle import Step, Turn
+from reconciler.deletions import Claims, Served, Watch
 from reconciler.fetching import Git, Remote
 from reconciler.git import Clone, Damaged, File
-from reconciler.units import Choice, R
+from reconciler.units import ROOT, Choice, R, Version
+from reconciler.vouching import vouched
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,10 +84,21 @@ class Desk(Generic[R]):
         self.git = Git(folder=folder, remote=remote, time_limit=fetch_limit)
         self.keep = reader.keep
         self.forget = reader.forget
+        self.claims = Claims()  # removals that are held
+        self.released: frozenset[ObjectKey] = frozenset()  # of those, what the operator believes
         self._reader = reader
         self._clone: Clone | None = None
         self._read_limit = read_limit
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading")
+
+    def release(self) -> int:
+        """Believe the removals that are held now; returns of how many objects.
+
+        The next turn takes them, once Git answers: ring its bell. What a later commit removes is not meant.
+        """
+        self.released = frozenset(self.claims.doubts)
+        log.info("removals released", extra={"objects": len(self.released)})
+        return len(self.released)
 
     async def clone(self) -> Clone:
         if self._clone is None:
@@ -128,9 +145,13 @@ async def recall(desk: Desk[R], turn: Turn[R]) -> Turn[R]:
 
 
 async def fetch(desk: Desk[R], turn: Turn[R]) -> Turn[R]:
-    """The newest commit of the branch. The turn is over when that went all the way already."""
+    """The newest commit of the branch. The turn is over when that went all the way already.
+
+    Unless some of it is held and may not be any more.
+    """
     fetched = await repository.fetch(await desk.clone(), desk.git, desk.aside)
-    is_over = turn.serving is not None and fetched.commit == turn.judged
+    is_due = bool(desk.released) or (turn.due is not None and turn.due <= desk.clock.monotonic())
+    is_over = turn.serving is not None and fetched.commit == turn.judged and not is_due
     return replace(turn, fetched=fetched, fetched_at=desk.clock.now(), is_over=is_over)
 
 
@@ -138,16 +159,51 @@ async def judge(desk: Desk[R], turn: Turn[R]) -> Turn[R]:
     """What becomes of each unit of the commit. Reads as often as the rule of units asks for."""
     if turn.fetched is None:
         raise TypeError("nothing was fetched: judge comes after fetch")
-    clone, commit, now = await desk.clone(), turn.fetched.commit, desk.clock.now()
+    clone, commit = await desk.clone(), turn.fetched.commit
+    now, moment = desk.clock.now(), desk.clock.monotonic()
+    claims, released = desk.claims, desk.released
 
     def work() -> acceptance.Verdict[R]:
         before = acceptance.recall(clone, desk.remote.branch)
-        verdict = acceptance.judge(clone, commit, before, partial(desk.read, clone), now)
+        watch = Watch(
+            _served(desk, clone, before, turn.serving),
+            claims,
+            released=released,
+            vouched=partial(_vouched, desk, clone, commit, before),
+            now=now,
+            moment=moment,
+        )
+        verdict = acceptance.judge(clone, commit, before, partial(desk.read, clone), now, watch)
         clone.forget_unused()
         desk.forget()
         return verdict
 
-    return replace(turn, verdict=await desk.aside(work))
+    verdict = await desk.aside(work)
+    desk.claims = verdict.claims
+    desk.released -= released  # what was released meanwhile is for the next turn
+    return replace(turn, verdict=verdict, due=verdict.claims.due_after(moment))
+
+
+def _served(desk: Desk[R], clone: Clone, before: Record, serving: Accepted[R] | None) -> Served:
+    """What is in the accepted tree, read again only if it is not what was handed on last."""
+    if before.commit is None:
+        return Served()
+    if serving is not None and serving.commit == before.commit:
+        reading = serving.reading
+    else:
+        reading = desk.read(clone, acceptance.served(clone, before, before.tenancy), before.tenancy)
+    return Served.of(reading.contents, before.tenancy, reading.guards)
+
+
+def _vouched(
+    desk: Desk[R], clone: Clone, revision: str, before: Record, gone: Mapping[str, Collection[ObjectKey]]
+) -> frozenset[ObjectKey]:
+    def contents(commit: str) -> Collection[ObjectKey]:
+        whole = Version(clone.tree(commit), commit)
+        return desk.read(clone, {ROOT: whole}, before.tenancy).contents.keys()
+
+    accepted = {unit.folder: unit.accepted for unit in before.units if unit.accepted}
+    return vouched(clone, revision, accepted, gone, contents)
 
 
 async def accept(desk: Desk[R], turn: Turn[R]) -> Turn[R]:

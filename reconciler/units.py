@@ -12,15 +12,20 @@ version and the versions that the other units are served at. So
   round, whoever points at somebody's object could forbid its owner to change it;
 - two units that define one object: it stays with the unit that is served with it.
 
+A guard may hold units besides: it is asked about each reading, for the units that have no error in it.
+Whom it holds when everything new is read together gets no second chance: that does not depend on company.
+
 Only values here: nothing is read and nothing is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from mesh.kinds.guards import Guards
+from mesh.names import ObjectKey
 from mesh.problems import Problem, has_errors
 
 ROOT = ""
@@ -38,6 +43,16 @@ class Reading(Protocol):
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong, with the file it is in."""
+        ...
+
+    @property
+    def contents(self) -> Mapping[ObjectKey, str]:
+        """Every object and the file it is in."""
+        ...
+
+    @property
+    def guards(self) -> Guards:
+        """What the Mesh document says of removals."""
         ...
 
 
@@ -95,7 +110,12 @@ def by_unit(problems: Iterable[Problem], tenancy: Iterable[str]) -> dict[str, tu
     return {unit: tuple(its) for unit, its in found.items()}
 
 
-def settle(candidates: Choice, served: Choice, read: Callable[[Choice], R]) -> Ruling[R]:
+def settle(
+    candidates: Choice,
+    served: Choice,
+    read: Callable[[Choice], R],
+    guard: Callable[[R, Collection[str]], Mapping[str, tuple[Problem, ...]]] = lambda _reading, _units: {},
+) -> Ruling[R]:
     """Apply the rule above. ``candidates`` has every unit; ``served`` those that have a version.
 
     First everything new is read together and what has errors is put back, until nothing new has
@@ -114,24 +134,32 @@ def settle(candidates: Choice, served: Choice, read: Callable[[Choice], R]) -> R
         found = by_unit(reading.problems, candidates)
         return {u: ps for u, ps in found.items() if u in among and has_errors(ps)}
 
+    def wrong_with(reading: R, among: set[str]) -> dict[str, tuple[Problem, ...]]:
+        own = errors(reading, among)
+        return {**own, **guard(reading, among - own.keys())}
+
     taking = set(new)
     reading = read(choice(taking))
-    while wrong := errors(reading, taking):
+    barred = guard(reading, taking - errors(reading, taking).keys()).keys()
+    while wrong := wrong_with(reading, taking):
         held |= wrong
         taking -= wrong.keys()
         reading = read(choice(taking))
 
-    chances = sorted(held) if len(held) > 1 else []
+    chances = sorted(held.keys() - barred) if len(held) > 1 else []
     while chances:
         again = []
         for unit in chances:
             trial = read(choice(taking | {unit}))
-            if wrong := errors(trial, taking | {unit}):
-                held |= {unit: wrong[unit]} if unit in wrong else {}
+            if wrong := wrong_with(trial, taking | {unit}):
+                if unit in wrong:
+                    # What is wrong in either company is its own mistake; the rest would bury it.
+                    own = tuple(problem for problem in wrong[unit] if problem in held[unit])
+                    held[unit] = own or wrong[unit]
                 continue
             taking, reading = taking | {unit}, trial
             del held[unit]
-            again = sorted(held)
+            again = sorted(held.keys() - barred)
         chances = again
 
     # What is not held is what the commit has, whether it brought it or left it as it was.

@@ -20,14 +20,15 @@ MAY_IMPORT = {
 }
 # Outside package -> the only modules (or folders) that may import it.
 ONE_DOOR = {
-    "google.protobuf": {"xds/"},  # the runtime; messages come from xds/envoy.py alone, see NEVER
+    # The runtime; Envoy's messages come from xds/envoy.py alone (see NEVER), Istio's two are written by hand.
+    "google.protobuf": {"xds/", "ca/istio_messages.py"},
     "pygit2": {"reconciler/git.py", "reconciler/acceptance.py", "reconciler/fetching.py", "reconciler/demo/"},
-    "consul": {"registries/consul.py", "reconciler/lease.py"},
+    "consul": {"registries/consul/client.py", "reconciler/lease.py"},
     "ansible_runner": {"reconciler/machines/runs.py"},
     "apscheduler": {"reconciler/schedule.py"},
     "uvloop": {"reconciler/cli/"},
     "click": {"reconciler/cli/"},
-    "grpc": {"xds/server.py"},
+    "grpc": {"xds/server.py", "ca/istio.py", "reconciler/enrolling/asking.py"},
     "pydantic": {"mesh/kinds/"},
     "pydantic_core": {"mesh/kinds/"},
     "yaml": {"mesh/documents.py", "reconciler/cli/"},  # the mesh's documents; the operator's settings

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,18 @@ from ca.callers import Caller
 from mesh.clock import SystemClock
 from mesh.identity import SpiffeId
 from mesh.names import ObjectKey
+from mesh.services import Provider
 from reconciler import daemon
 from reconciler.cli import main
 from reconciler.demo.report import Report, StepReport, as_json
+from reconciler.registry_report import released, report
 from reconciler.settings import Settings
 from reconciler.status import broken_fields
+from registries.drops import Moment
+from registries.holds import Held, Measure
+from registries.registry import Freshness, State
+from registries.source import SourceStatus
+from registries.sources import Released
 from tests.bench.test_report import a_report
 from tests.support.ads_client import AdsClient
 from tests.support.certificates import a_key, a_request, an_issuer
@@ -111,6 +118,8 @@ def test_every_command_with_json_has_a_schema() -> None:
         "demo",
         "proxies",
         "proxy",
+        "registries",
+        "registries-release",
         "status",
     }
 
@@ -126,9 +135,18 @@ def test_the_demo_keeps_its_promise() -> None:
     step = StepReport(
         name="broken YAML", commit="0" * 40, push_to_ack_ms=None, expected="held", observed="held", ok=True
     )
+    times = {"push_to_first_ack": 3}
     steps = (
         step,
-        StepReport(name="renewal", commit="-", push_to_ack_ms=12, expected="", observed="", ok=False),
+        StepReport(
+            name="renewal",
+            commit="-",
+            push_to_ack_ms=12,
+            expected="",
+            observed="",
+            ok=False,
+            measured_ms=times,
+        ),
     )
 
     assert mismatches("demo", json.loads(as_json(Report(envoy="1.40.0", proxies=7, steps=steps)))) == []
@@ -195,6 +213,7 @@ async def a_control_plane(folder: Path) -> AsyncIterator[Served]:
         repo=repository.url,
         state=state,
         listen_address="127.0.0.1",
+        token_port=0,
         xds_port=port,
         est_port=0,
         metrics_port=0,
@@ -218,6 +237,22 @@ async def wait_until_serving(served: Served) -> Any:
     return said
 
 
+def test_registries_keep_their_promise() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    held = Held(service=None, measure=Measure.INSTANCES, missing=9, of=12, since=now, believed_at=None)
+    waiting = SourceStatus(name="dc1", provider=Provider.CONSUL, is_awaited=True)
+    live = SourceStatus(
+        name="east",
+        provider=Provider.KUBERNETES,
+        freshness=Freshness(state=State.LIVE, heard_at=now, since=now),
+        holds=(held,),
+    )
+    word = released(Released(registry="east", was_awaited=False, holds=(held,)))
+
+    assert mismatches("registries", {"registries": report([waiting, live], Moment(0.0, now))}) == []
+    assert mismatches("registries-release", word) == []
+
+
 async def test_what_the_control_plane_says_keeps_its_promises(tmp_path: Path) -> None:
     """With a unit that is held, a proxy that refuses, and one that is not there."""
     async with a_control_plane(tmp_path) as served:
@@ -227,6 +262,7 @@ async def test_what_the_control_plane_says_keeps_its_promises(tmp_path: Path) ->
             while not (status := await served.says("status"))["live"]["refused"]:
                 await client.refuse(await client.hear(), "no such thing")
             proxies = await served.says("proxies")
+            registries = await served.says("registries")
             sent = {
                 kind: await served.says("proxy", "hello-1.shop", kind)
                 for kind in ("clusters", "endpoints", "listeners", "routes")
@@ -243,6 +279,7 @@ async def test_what_the_control_plane_says_keeps_its_promises(tmp_path: Path) ->
     }
     assert status["live"]["disconnected"] == ["hello-2.shop"]
     assert mismatches("proxies", proxies) == []
+    assert mismatches("registries", registries) == []
     assert [proxy["types"]["cds"]["sync"] for proxy in proxies["proxies"]] == ["NACK"]
     assert {kind: mismatches("proxy", said) for kind, said in sent.items()} == {kind: [] for kind in sent}
     assert sent["clusters"]["clusters"]

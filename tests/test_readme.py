@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from mesh.problems import CATALOGUE
 from reconciler.cli import main
 from reconciler.cli.serve import serve
+from reconciler.demo.hybrid.performance import STEPS
 from reconciler.demo.steps import bookinfo
 from tests.support.kind_tables import not_yet, support_table
 from tests.support.marked import marked, put
@@ -54,6 +55,7 @@ def test_the_chapters_are_in_the_order_of_a_newcomer() -> None:
         "How it flows",
         "The rooms",
         "What it understands",
+        "Registries",
         "Operating",
         "Developing",
     ]
@@ -102,6 +104,8 @@ def commands(group: click.Group, above: str = "") -> Iterator[tuple[str, str]]:
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield above + name, first_sentence(command.help or "")
             yield from commands(command, f"{above}{name} ")
         else:
             yield above + name, first_sentence(command.help or "")
@@ -136,6 +140,15 @@ def test_the_demo_shows_the_steps_that_the_demo_has() -> None:
     shown = [line[9:28].strip() for line in marked(readme(), "demo") if re.match(r"[0-9a-f]{7}  |-  ", line)]
 
     assert shown == [*(step.name for step in bookinfo(example)), "renewal"]
+
+
+def test_the_hybrid_demo_shows_steps_that_it_has() -> None:
+    shown = [
+        line[9:28].strip() for line in marked(readme(), "demo-hybrid") if re.match(r"[0-9a-f]{7}  |-  ", line)
+    ]
+
+    assert shown == [step.name for step in STEPS if step.name in shown]
+    assert len(shown) == 4
 
 
 def test_the_bootstrap_of_the_readme_can_be_made() -> None:

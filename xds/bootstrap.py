@@ -21,6 +21,9 @@ from typing import Any
 from mesh.names import is_ip
 from mesh.proxies import Interception, NodeId
 from xds import names
+from xds import probes as kubelet
+from xds.probes import PORT as PROBED_PORT
+from xds.probes import Probe
 from xds.statistics import stats_config
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -62,6 +65,9 @@ class Installation:
     admin: Socket | str = Socket("127.0.0.1", 15000)
     metrics: Socket = Socket("0.0.0.0", 15090)  # noqa: S104  Prometheus comes from elsewhere
     readiness: Socket = Socket("0.0.0.0", 15021)  # noqa: S104  so do load balancers
+    probes: tuple[Probe, ...] = ()
+    """The kubelet's questions, in a Pod."""
+    probed: Socket = Socket("0.0.0.0", PROBED_PORT)  # noqa: S104  the kubelet asks from its own address
 
 
 def bootstrap(installation: Installation) -> dict[str, Any]:
@@ -71,10 +77,15 @@ def bootstrap(installation: Installation) -> dict[str, Any]:
         "admin": {"address": _address(installation.admin)},
         "dynamic_resources": _dynamic_resources(),
         "static_resources": {
-            "clusters": [_control_plane(installation), _admin_cluster(installation.admin)],
+            "clusters": [
+                _control_plane(installation),
+                _admin_cluster(installation.admin),
+                *kubelet.clusters(installation.probes),
+            ],
             "listeners": [
                 _window("metrics", installation.metrics, {"path": "/stats/prometheus"}),
                 _window("readiness", installation.readiness, {"path": "/healthz/ready"}, rewrite="/ready"),
+                *_probed(installation),
             ],
         },
         "stats_config": stats_config(_CONTROL_PLANE),
@@ -227,6 +238,11 @@ def _window(name: str, socket: Socket, match: dict[str, str], *, rewrite: str = 
         "enable_reuse_port": False,
         "filter_chains": [{"filters": [connection_manager]}],
     }
+
+
+def _probed(installation: Installation) -> list[dict[str, Any]]:
+    where = installation.probed
+    return [kubelet.listener(installation.probes, where.address, where.port)] if installation.probes else []
 
 
 def _address(where: Socket | str) -> dict[str, Any]:

@@ -217,7 +217,12 @@ def _endpoints(
     known: Mapping[str, Resource],
 ) -> Mapping[str, Resource]:
     """The assignments of the view's clusters; while these are the same, of those that moved alone."""
-    is_partial = before is not None and view.clusters is before.clusters and turn.moved is not None
+    is_partial = (
+        before is not None
+        and view.clusters is before.clusters
+        and view.standpoint is before.standpoint
+        and turn.moved is not None
+    )
     keys: Iterable[ServiceKey] = (
         turn.moved or () if is_partial else dict.fromkeys(cluster.service.key for cluster in view.clusters)
     )

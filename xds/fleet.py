@@ -316,4 +316,5 @@ def _proxy(world: World, node: NodeId, metadata: Mapping[str, Any]) -> Proxy | N
         interception=Interception(mode) if mode in Interception._value2member_map_ else Interception.REDIRECT,
         http_proxy_port=int(port) if port.isdigit() and int(port) < 65536 else 0,
         domain=node.domain,
+        network=workload.network,
     )

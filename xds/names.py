@@ -14,6 +14,9 @@ INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
 HTTP_PROXY_ROUTES = "http_proxy"
+MESH_HTTP_OFFERS = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
+"""By the application protocols that a client offers, mutual TLS of the mesh is told from other TLS."""
+MESH_TCP_OFFERS = ("istio-peer-exchange", "istio")
 WORKLOAD_CERTIFICATE = "default"
 TRUST_BUNDLE = "ROOTCA"
 

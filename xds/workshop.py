@@ -151,8 +151,7 @@ def _moved(before: World, world: World) -> frozenset[ServiceKey] | None:
         or before.config.mesh is not world.config.mesh
     ):
         return None
-    old, new = before.services.endpoints, world.services.endpoints
-    return frozenset(key for key in (*new, *old) if old.get(key) is not new.get(key))
+    return frozenset(world.services.endpoints.changed_since(before.services.endpoints))
 
 
 def _known(world: World, proxy: Proxy) -> Proxy:
@@ -160,8 +159,8 @@ def _known(world: World, proxy: Proxy) -> Proxy:
     workload = world.services.workloads.get((proxy.namespace, proxy.name))
     if workload is None:
         return proxy
-    known = workload.address, workload.service_account, workload.labels
-    if known == (proxy.address, proxy.service_account, proxy.labels):
+    known = workload.address, workload.service_account, workload.labels, workload.network
+    if known == (proxy.address, proxy.service_account, proxy.labels, proxy.network):
         return proxy
-    address, account, labels = known
-    return replace(proxy, address=address, service_account=account, labels=labels)
+    address, account, labels, network = known
+    return replace(proxy, address=address, service_account=account, labels=labels, network=network)

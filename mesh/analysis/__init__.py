@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from mesh.analysis import addresses, clashes, destinations, gateways, routes, sidecars
+from mesh.analysis import addresses, clashes, destinations, gateways, networks, routes, sidecars
 from mesh.analysis.finding import Finding
 from mesh.analysis.hosts import KnownHosts, KnownService
 from mesh.config import Config
@@ -22,6 +22,7 @@ CHECKS: tuple[Callable[[Config, KnownHosts], Iterator[Finding]], ...] = (
     clashes.check,
     sidecars.check,
     addresses.check,
+    networks.check,
 )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from mesh.analysis.finding import Finding, listed
-from mesh.analysis.hosts import KnownHosts, KnownService, could_be_declared_here, is_seen_from
+from mesh.analysis.hosts import KnownHosts, KnownService, is_seen_from
 from mesh.config import Config, ConfigObject
 from mesh.kinds.destination_rule import DestinationRule
 from mesh.kinds.virtual_service import Destination, HTTPRoute, VirtualService
@@ -86,7 +86,7 @@ def _check_use(use: Use, hosts: KnownHosts, rules: _Rules) -> Iterator[Finding]:
 def _unknown_host(key: ObjectKey, path: str, host: str, hosts: KnownHosts) -> Iterator[Finding]:
     if is_ip(host):
         return
-    if not could_be_declared_here(host):
+    if not hosts.must_be_declared_here(host):
         message = f"no ServiceEntry declares {host!r}"
         yield Finding(code="MW0011", object=key, path=path, message=message)
         return

@@ -9,6 +9,7 @@ from typing import Self
 
 from mesh.config import Config
 from mesh.names import DEFAULT_DOMAIN, host_covers, is_wildcard, resolve, specificity
+from mesh.services import GIT
 
 EVERYBODY = "*"
 OWN = "."
@@ -38,6 +39,8 @@ class KnownHosts:
 
     exact: Mapping[str, tuple[KnownService, ...]]
     wildcards: tuple[KnownService, ...]
+    has_registries: bool = False
+    """Whether registries outside the repository may know more hosts."""
 
     @classmethod
     def of(cls, config: Config, services: Iterable[KnownService] = ()) -> Self:
@@ -62,7 +65,8 @@ class KnownHosts:
             else:
                 exact[service.host].append(service)
         ordered = sorted(wildcards, key=lambda service: specificity(service.host))
-        return cls({host: tuple(found) for host, found in exact.items()}, tuple(ordered))
+        outside = any(registry.name != GIT for registry in config.mesh.registries)
+        return cls({host: tuple(found) for host, found in exact.items()}, tuple(ordered), outside)
 
     def find(self, host: str, namespace: str) -> KnownService | None:
         """The service that ``host`` names for a client in ``namespace``."""
@@ -85,10 +89,9 @@ class KnownHosts:
             sorted(h for h, found in self.exact.items() if any(s.is_seen_from(namespace) for s in found))
         )
 
+    def must_be_declared_here(self, host: str) -> bool:
+        """Whether only this repository can know the host: it looks like one of the mesh's own.
 
-def could_be_declared_here(host: str) -> bool:
-    """Whether only this repository can know the host: it looks like one of the mesh's own.
-
-    Anything else may be known to DNS or to a registry.
-    """
-    return host.endswith(f".svc.{DEFAULT_DOMAIN}")
+        Anything else may be known to DNS or to a registry.
+        """
+        return not self.has_registries and host.endswith(f".svc.{DEFAULT_DOMAIN}")

@@ -106,6 +106,10 @@ def _server(server: Server, where: Place, at: str) -> Iterator[Problem]:
     if speaks_tls and server.tls is None:
         message = f"missing, and required by protocol {server.port.protocol}"
         yield from wrong(where, f"{at}.tls", message)
+    if speaks_tls and server.tls is not None and server.tls.mode == "PASSTHROUGH":
+        message = "mode 'PASSTHROUGH' is not supported yet, because routes by the names of TLS are not"
+        hint = "use AUTO_PASSTHROUGH for services of the mesh, else SIMPLE"
+        yield where.problem("MW0004", f"{at}.tls.mode", message, hint)
     if server.tls is not None and not speaks_tls:
         said = server.tls.mode != "PASSTHROUGH" or server.tls.server_certificate or server.tls.private_key
         if said:
@@ -119,8 +123,8 @@ def _port(server: Server, where: Place, at: str) -> Iterator[Problem]:
     name = server.port.protocol
     if not name or protocol(name):
         yield from wrong(where, f"{at}.port.protocol", protocol(name) or "expected a protocol, found nothing")
-    elif name.upper() not in SUPPORTED_PROTOCOLS:
-        hint = f"use one of {', '.join(SUPPORTED_PROTOCOLS)}"
+    elif name.upper() not in SUPPORTED_PROTOCOLS and not _is_passed_on(server):
+        hint = f"use one of {', '.join(SUPPORTED_PROTOCOLS)}, or TLS with mode AUTO_PASSTHROUGH"
         yield where.problem("MW0004", f"{at}.port.protocol", f"protocol {name!r} is not supported yet", hint)
     if not server.port.name:
         yield from wrong(where, f"{at}.port.name", "expected the name of the port, found nothing")
@@ -132,6 +136,12 @@ def _port(server: Server, where: Place, at: str) -> Iterator[Problem]:
     yield from wrong(where, f"{at}.port.number", port(server.port.number))
     if server.bind:
         yield from wrong(where, f"{at}.bind", ip_address(server.bind))
+
+
+def _is_passed_on(server: Server) -> bool:
+    """Whether its TLS goes through unopened; then nothing depends on what is inside."""
+    is_tls = server.port.protocol.upper() == "TLS"
+    return is_tls and server.tls is not None and server.tls.mode in {"PASSTHROUGH", "AUTO_PASSTHROUGH"}
 
 
 def _host(text: str) -> str:

@@ -9,43 +9,18 @@ from typing import Any
 
 import re2
 
-from mesh.kinds.frozen import FrozenMap
+from mesh.kinds import guards, networks, registry, selectors
+from mesh.kinds.guards import Guards
 from mesh.kinds.http_retries import check_retries
-from mesh.kinds.kind import Kind, Struct, Text, Texts, Unsigned
+from mesh.kinds.kind import Kind, Struct, Text, Texts
 from mesh.kinds.mesh_config import MeshConfig
+from mesh.kinds.networks import NO_NETWORKS, MeshNetworks
+from mesh.kinds.registry import Registry
 from mesh.kinds.rules import dns_label, durations, each, port, wrong
 from mesh.kinds.verdicts import Verdicts, words
 from mesh.places import Place
 from mesh.problems import Problem
-
-
-class NetworkEndpoints(Kind):
-    """Istio, "Network.NetworkEndpoints"."""
-
-    from_cidr: Text | None = None
-    from_registry: Text | None = None
-
-
-class IstioNetworkGateway(Kind):
-    """Istio, "Network.IstioNetworkGateway"."""
-
-    registry_service_name: Text | None = None
-    address: Text | None = None
-    port: Unsigned
-    locality: Text = ""
-
-
-class Network(Kind):
-    """Istio, "Network"."""
-
-    endpoints: tuple[NetworkEndpoints, ...] = ()
-    gateways: tuple[IstioNetworkGateway, ...] = ()
-
-
-class MeshNetworks(Kind):
-    """Istio, "MeshNetworks"."""
-
-    networks: FrozenMap[Text, Network] = FrozenMap()
+from mesh.services import GIT
 
 
 class Paths(Kind):
@@ -81,32 +56,24 @@ class Tenant(Kind):
     path: Text
 
 
-class Registry(Kind):
-    """A source of services outside the repository."""
-
-    name: Text = ""
-    consul: Struct = None
-    kubernetes: Struct = None
-
-
 class Mesh(Kind):
     """The mesh of this repository."""
 
     mesh_config: MeshConfig = MeshConfig()
-    mesh_networks: MeshNetworks | None = None
+    mesh_networks: MeshNetworks = NO_NETWORKS
     paths: Paths = Paths()
     tenancy: tuple[Tenant, ...] = ()
     registries: tuple[Registry, ...] = ()
     ca: Struct = None
     rollout: Struct = None
-    guards: Struct = None
+    guards: Guards = Guards()
 
 
 _MESH_CONFIG_DONE = words("""
     accessLogFile accessLogFormat accessLogEncoding connectTimeout outboundTrafficPolicy.mode enableAutoMtls
     trustDomain trustDomainAliases rootNamespace defaultServiceExportTo defaultVirtualServiceExportTo
     defaultDestinationRuleExportTo proxyListenPort proxyInboundListenPort proxyHttpPort
-    protocolDetectionTimeout defaultHttpRetryPolicy pathNormalization tcpKeepalive
+    protocolDetectionTimeout defaultHttpRetryPolicy pathNormalization tcpKeepalive discoverySelectors
 """)
 _KUBERNETES_INGRESS = "it is about the Ingress kind of Kubernetes"
 _AMBIENT = "it is about ambient mode"
@@ -126,7 +93,6 @@ _MESH_CONFIG_IDLE = {
     "enablePrometheusMerge": "Envoy answers scrapes itself, on port 15090",
     "ca": "certificates come from the CA of this control plane",
     "defaultProviders.metrics": "metrics are Envoy's own",
-    "discoverySelectors": "every namespace of this repository is seen",
 }
 _MESH_CONFIG_LATER = {
     "enableEnvoyAccessLogService": "use accessLogFile",
@@ -153,18 +119,18 @@ _MESH_CONFIG_LATER = {
     "serviceEntryVisibility": "use exportTo",
 }
 VERDICTS = Verdicts(
-    carried_out=(*words("paths tenancy"), *(f"meshConfig.{name}" for name in _MESH_CONFIG_DONE)),
+    carried_out=(
+        *words("paths tenancy registries guards meshNetworks"),
+        *(f"meshConfig.{name}" for name in _MESH_CONFIG_DONE),
+    ),
     no_effect={
         **{f"meshConfig.{name}": reason for name, reason in _MESH_CONFIG_IDLE.items()},
         "meshConfig.localityLbSetting.enabled": "all endpoints of a subset are equals",
     },
     refused={
         **{f"meshConfig.{name}": hint for name, hint in _MESH_CONFIG_LATER.items()},
-        "meshNetworks": "leave it out; all workloads reach each other directly",
-        "registries": "declare services with ServiceEntry",
         "ca": "leave it out; certificates live 24 hours",
         "rollout": "leave it out; a commit goes to all proxies at once",
-        "guards": "leave it out",
     },
 )
 MODE_REFUSED = "ALLOW_ANY_DYNAMIC_DNS"
@@ -172,6 +138,10 @@ MODE_REFUSED = "ALLOW_ANY_DYNAMIC_DNS"
 
 def check(mesh: Mesh, where: Place) -> Iterator[Problem]:
     yield from _mesh_config(mesh.mesh_config, where, "spec.meshConfig")
+    yield from registry.check(mesh.registries, where, "spec.registries")
+    yield from guards.check(mesh.guards, where, "spec.guards")
+    known = {GIT, *(one.name for one in mesh.registries)}
+    yield from networks.check(mesh.mesh_networks, known, where, "spec.meshNetworks")
     folders: list[str] = []
     for index, tenant in enumerate(mesh.tenancy):
         path = f"spec.tenancy[{index}].path"
@@ -202,6 +172,8 @@ def _mesh_config(config: MeshConfig, where: Place, at: str) -> Iterator[Problem]
     yield from wrong(where, f"{at}.rootNamespace", dns_label(config.root_namespace))
     if config.default_http_retry_policy is not None:
         yield from check_retries(config.default_http_retry_policy, where, f"{at}.defaultHttpRetryPolicy")
+    for index, selector in enumerate(config.discovery_selectors):
+        yield from selectors.check(selector, where, f"{at}.discoverySelectors[{index}]")
 
 
 def _trust_domain(text: str) -> str:

@@ -168,13 +168,19 @@ def regex_groups(text: str) -> int:
     return 0 if regex(text) else int(re2.compile(text, options=_QUIET).groups)
 
 
+def label_key(text: str) -> str:
+    return "" if _LABEL_KEY.fullmatch(text) else f"not a label's key: {text!r}"
+
+
+def label_value(text: str) -> str:
+    return "" if _LABEL_VALUE.fullmatch(text) else f"not a label's value: {text!r}"
+
+
 def label_pairs(place: Place, path: str, labels: Mapping[str, str]) -> Iterator[Problem]:
     """Kubernetes' syntax of labels. Istio, ``labels.Instance.Validate``."""
     for key, value in labels.items():
-        if not _LABEL_KEY.fullmatch(key):
-            yield place.problem("IST0106", below(path, key), f"not a label's key: {key!r}")
-        if not _LABEL_VALUE.fullmatch(value):
-            yield place.problem("IST0106", below(path, key), f"not a label's value: {value!r}")
+        yield from wrong(place, below(path, key), label_key(key))
+        yield from wrong(place, below(path, key), label_value(value))
 
 
 def selector(place: Place, path: str, labels: Mapping[str, str], scope: str) -> Iterator[Problem]:

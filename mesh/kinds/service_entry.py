@@ -57,10 +57,8 @@ class ServiceEntry(Kind):
 
 VERDICTS = Verdicts(
     carried_out=words("""
-        hosts addresses ports location resolution exportTo subjectAltNames workloadSelector
-        endpoints.{address ports labels locality weight serviceAccount}
+        hosts addresses ports location resolution exportTo subjectAltNames workloadSelector endpoints
     """),
-    refused={"endpoints.network": "give endpoints of other networks an address that is reachable from here"},
 )
 SUPPORTED_RESOLUTIONS = ("STATIC", "DNS")
 

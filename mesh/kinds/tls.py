@@ -89,14 +89,14 @@ def check_client(tls: ClientTLSSettings, where: Place, at: str) -> Iterator[Prob
 
 def check_server(tls: ServerTLSSettings, where: Place, at: str) -> Iterator[Problem]:
     """Istio, ``validateTLSOptions``, for the modes that are carried out."""
-    if tls.mode == "PASSTHROUGH":
+    if tls.mode in {"PASSTHROUGH", "AUTO_PASSTHROUGH"}:
         if tls.server_certificate or tls.private_key or tls.credential_name:
-            message = "mode PASSTHROUGH uses no certificate; it is ignored"
+            message = f"mode {tls.mode} uses no certificate; it is ignored"
             yield where.problem("IST0133", f"{at}.mode", message)
         return
     if tls.mode != "SIMPLE":
         message = f"mode {tls.mode!r} is not supported yet"
-        yield where.problem("MW0004", f"{at}.mode", message, "use SIMPLE")
+        yield where.problem("MW0004", f"{at}.mode", message, "use SIMPLE or AUTO_PASSTHROUGH")
         return
     if tls.credential_name and (tls.server_certificate or tls.private_key):
         message = "expected only one of credentialName, serverCertificate with privateKey"

@@ -106,17 +106,15 @@ class WorkloadGroup(Kind):
 
 
 WORKLOAD_ENTRY_VERDICTS = Verdicts(
-    carried_out=words("address ports labels locality weight serviceAccount"),
-    refused={"network": "give workloads of other networks an address that is reachable from here"},
+    carried_out=words("address ports labels locality weight serviceAccount network"),
 )
 WORKLOAD_GROUP_VERDICTS = Verdicts(
-    carried_out=words("metadata.labels template.{ports labels locality weight serviceAccount}"),
+    carried_out=words("metadata.labels template.{ports labels locality weight serviceAccount network}"),
     no_effect={
         "metadata.annotations": "an enrolled workload is no object that could bear them",
         "template.address": "the proxy of each workload says where it is",
     },
     refused={
-        "template.network": "give workloads of other networks an address that is reachable from here",
         "probe": "leave it out; every workload of the group counts as healthy",
     },
 )

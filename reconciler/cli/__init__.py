@@ -13,7 +13,19 @@ from mesh.errors import MeshError
 from reconciler.cli import settings_file
 
 # Imported when asked for: a command that makes a token need not know how to serve.
-COMMANDS = ("bootstrap", "ca", "check", "demo", "proxies", "proxy", "serve", "status")
+COMMANDS = (
+    "bootstrap",
+    "ca",
+    "check",
+    "demo",
+    "enrol",
+    "inject",
+    "proxies",
+    "proxy",
+    "registries",
+    "serve",
+    "status",
+)
 _MODULES = {"proxy": "proxies"}
 
 

@@ -9,7 +9,7 @@ import click
 import uvloop
 
 from mesh.clock import SystemClock
-from reconciler import daemon, logs
+from reconciler import daemon, logs, loop
 from reconciler.cli.options import state_option
 from reconciler.settings import Settings
 
@@ -38,6 +38,15 @@ from reconciler.settings import Settings
     default="127.0.0.1",
     show_default=True,
     help="Where metrics and health are read.",
+)
+@click.option(
+    "--token-port",
+    type=click.IntRange(0, 65535),
+    envvar="MESHWRIGHT_TOKEN_PORT",
+    default=15011,
+    show_default=True,
+    metavar="PORT",
+    help="Certificates for who has a token: Pods, over TLS.",
 )
 @click.option(
     "--xds-port",
@@ -90,6 +99,13 @@ from reconciler.settings import Settings
     help="Gateways' certificates: NAMESPACE/NAME/tls.crt and tls.key.",
 )
 @click.option(
+    "--registries-directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    envvar="MESHWRIGHT_REGISTRIES_DIRECTORY",
+    metavar="DIR",
+    help="Registries' credentials: NAME/address, token, ca.crt, tls.crt, tls.key, kubeconfig.",
+)
+@click.option(
     "--est-host",
     "est_hosts",
     multiple=True,
@@ -109,4 +125,5 @@ def serve(poll: float, log_level: str, **options: object) -> None:
     """Serve the mesh that a branch of a Git repository describes."""
     logs.set_up(log_level.upper())
     settings = Settings(poll=timedelta(seconds=poll), **options)  # type: ignore[arg-type]
+    loop.precede_threads()
     uvloop.run(daemon.serve(settings, SystemClock()))

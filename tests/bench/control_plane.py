@@ -123,6 +123,7 @@ async def serving(
         "--branch": "main",
         "--state": state,
         "--listen-address": "127.0.0.1",
+        "--token-port": ports.token,
         "--xds-port": ports.xds,
         "--est-port": ports.est,
         "--metrics-port": ports.metrics,

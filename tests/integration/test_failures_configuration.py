@@ -12,6 +12,7 @@ import pytest
 from tests.support.daemons import Said, meshwright
 from tests.support.live_meshes import (
     EVERYBODY,
+    FILES,
     GATEWAY,
     LEDGER,
     LEDGER_1,
@@ -174,6 +175,26 @@ async def test_a_mass_of_broken_pushes_disturbs_no_request_and_sends_nothing(mes
 
 def _held(status: dict[str, Any]) -> dict[str, str]:
     return {unit["name"]: unit["seen"] for unit in status["units"] if unit["held_since"]}
+
+
+async def test_a_push_that_removes_everything_takes_nothing_from_anybody(mesh: LiveMesh) -> None:
+    """As a pipeline does whose templates rendered nothing."""
+    before, pushes = await mesh.updates(), await mesh.daemon.pushes()
+    async with mesh.load() as load:
+        empty = await mesh.push({**dict.fromkeys(FILES), "NOTES.txt": "nothing is left\n"})
+        status = await mesh.daemon.until_status("it to be held", lambda status: len(_held(status)) == 3)
+        await load.goes_on()
+
+    assert load.failed == {}
+    assert await mesh.updates() == before
+    assert await mesh.daemon.pushes() == pushes
+    assert _held(status) == dict.fromkeys(("mesh", "bank", "shop"), empty.commit)
+    problems = [problem for unit in status["units"] for problem in unit["problems"]]
+    assert {problem["code"] for problem in problems} == {"MW0019"}
+    assert [problem["file"] for problem in problems] == ["mesh.yaml", "bank", "shop"]
+
+    await mesh.until_live(await mesh.repository.revert())
+    assert "held" not in (await status_text(mesh)).out
 
 
 async def test_a_change_in_one_namespace_is_not_sent_to_proxies_of_others(mesh: LiveMesh) -> None:

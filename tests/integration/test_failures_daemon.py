@@ -107,7 +107,10 @@ async def test_a_branch_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
         assert status["state"] == "stalled"
         assert status["reason"] == f"there is no branch 'production' in {repository.url}"
         assert status["since"]
-        assert await daemon.ready() == (503, "waiting for repository, certificates, world, ports\n")
+        assert await daemon.ready() == (
+            503,
+            "waiting for repository, registries, certificates, world, ports\n",
+        )
 
         await repository.push({"more.txt": "."}, "More")
         head = repository.bare / "refs" / "heads"
@@ -128,7 +131,10 @@ async def test_until_its_repository_can_be_reached_nothing_is_served_and_ready_s
 
         assert status["state"] == "retrying"
         assert status["reason"].startswith(f"could not fetch 'main' of {repository.url}: fatal: ")
-        assert await daemon.ready() == (503, "waiting for repository, certificates, world, ports\n")
+        assert await daemon.ready() == (
+            503,
+            "waiting for repository, registries, certificates, world, ports\n",
+        )
         for port in (daemon.ports.xds, daemon.ports.est):
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port), timeout=5)

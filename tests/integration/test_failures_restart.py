@@ -112,7 +112,10 @@ async def test_a_control_plane_that_never_accepted_anything_takes_nothing_from_p
             await daemon.start()
             status = await daemon.until_status("a first turn", lambda status: status["state"] == "retrying")
             await load.goes_on()
-            assert await daemon.ready() == (503, "waiting for repository, certificates, world, ports\n")
+            assert await daemon.ready() == (
+                503,
+                "waiting for repository, registries, certificates, world, ports\n",
+            )
             assert status["live"]["connected"] == 0
             assert status["accepted"] == ""
             assert await mesh.updates() == before

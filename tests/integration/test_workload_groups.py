@@ -34,6 +34,7 @@ from tests.support.config import a_mesh, a_port, a_service, a_workload, document
 from tests.support.envoys import application, binary, needs_envoy
 from tests.support.scenarios_places import claimed
 from tests.support.served import free_port
+from tests.support.without_registries import worlds_of
 from xds.admission import NotAdmitted, Reason
 from xds.bootstrap import Installation, Socket, bootstrap_text
 from xds.directory import Caller
@@ -241,7 +242,7 @@ async def plane(url: str, state: Path, ports: Ports, logs: Path) -> AsyncIterato
     """A control plane that can be ended alone."""
     async with (
         Processes(logs) as processes,
-        serving(url, state, ports, processes, SystemClock()) as control_plane,
+        serving(url, state, processes, SystemClock(), ports=ports) as control_plane,
     ):
         yield control_plane
 
@@ -268,7 +269,7 @@ class House:
 @asynccontextmanager
 async def a_house(folder: Path, *documents: str) -> AsyncIterator[House]:
     clock, roster = SystemClock(), Latest[Roster](())
-    worlds = Worlds(clock, roster)
+    worlds = worlds_of(clock, roster)
     enrolment = Enrolment(clock, worlds.latest, roster, file=folder / "enrolled.json", is_one_host=False)
     house = House(worlds, Fleet(clock, worlds.latest, enrolment), roster)
     house.offer(*documents)

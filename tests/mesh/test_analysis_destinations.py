@@ -53,6 +53,22 @@ def test_a_host_that_only_dns_could_know_is_an_information() -> None:
     ]
 
 
+def test_in_a_mesh_with_registries_any_host_may_be_known_to_one_of_them() -> None:
+    """A commit is not held because a registry has not been asked yet."""
+    mesh = an_object("Mesh", "registries: [{name: dc1, consul: {address: 'http://127.0.0.1:8500'}}]")
+    text = "no ServiceEntry declares 'review.bookinfo.svc.cluster.local'"
+
+    assert found(mesh, a_service(), a_route("host: review")) == [
+        ("MW0011", "spec.http[0].route[0].destination.host", text, "")
+    ]
+
+
+def test_what_the_repository_shares_makes_no_other_registry() -> None:
+    mesh = an_object("Mesh", "registries: [{name: git, shareHosts: ['*']}]")
+
+    assert [code for code, *_ in found(mesh, a_route("host: review"))] == ["IST0101"]
+
+
 def test_a_wildcard_service_entry_declares_what_it_covers() -> None:
     assert found(a_service("*.example.com"), a_route("host: api.example.com")) == []
 

@@ -29,8 +29,6 @@ REFUSED = {
     ("serviceentry", "empty-selector"): {"resolution"},
     ("serviceentry", "partial-wildcard"): {"resolution"},
     ("serviceentry", "none-cidr"): {"resolution"},
-    ("workloadentry", "full"): {"network"},
-    ("workloadentry", "missing-address-network-set"): {"network"},
 }  # fmt: skip
 
 # Where Istio's own words name no field of the document, the field that they are about.

@@ -238,6 +238,48 @@ def test_destination_rule(policy: str, messages: list[str]) -> None:
             "port: {number: 443, protocol: HTTPS, name: s}, hosts: ['*'], tls: {mode: MUTUAL}",
             ["error MW0004 spec.servers[0].tls.mode: mode 'MUTUAL' is not supported yet"],
         ),
+        (
+            "port: {number: 15443, protocol: TLS, name: t}, hosts: ['*.a'], tls: {mode: AUTO_PASSTHROUGH}",
+            [],
+        ),
+        ("port: {number: 15443, protocol: HTTPS, name: t}, hosts: ['*'], tls: {mode: AUTO_PASSTHROUGH}", []),
+        (
+            (
+                "port: {number: 15443, protocol: TLS, name: t}, hosts: ['*'], "
+                "tls: {mode: AUTO_PASSTHROUGH, credentialName: x}"
+            ),
+            [
+                (
+                    "warning IST0133 spec.servers[0].tls.mode: "
+                    "mode AUTO_PASSTHROUGH uses no certificate; it is ignored"
+                )
+            ],
+        ),
+        (
+            "port: {number: 443, protocol: TLS, name: t}, hosts: ['*'], tls: {mode: PASSTHROUGH}",
+            [
+                (
+                    "error MW0004 spec.servers[0].tls.mode: "
+                    "mode 'PASSTHROUGH' is not supported yet, because routes by the names of TLS are not"
+                )
+            ],
+        ),
+        (
+            (
+                "port: {number: 443, protocol: TLS, name: t}, hosts: ['*'], "
+                "tls: {mode: SIMPLE, credentialName: x}"
+            ),
+            ["error MW0004 spec.servers[0].port.protocol: protocol 'TLS' is not supported yet"],
+        ),
+        (
+            "port: {number: 80, protocol: HTTP, name: h}, hosts: ['*'], tls: {mode: AUTO_PASSTHROUGH}",
+            [
+                (
+                    "error IST0106 spec.servers[0].tls: "
+                    "protocol HTTP is plain text and takes no TLS settings but httpsRedirect"
+                )
+            ],
+        ),
         ("port: {number: 80, protocol: HTTP, name: h}, hosts: ['*'], tls: {httpsRedirect: true}", []),
         (
             (

@@ -75,19 +75,9 @@ def test_words_unfold_their_braces() -> None:
             "error MW0004 spec.rules[0].when: 'when' is not supported yet",
         ),
         (
-            "WorkloadEntry",
-            "{address: 1.2.3.4, network: n}",
-            "error MW0004 spec.network: 'network' is not supported yet",
-        ),
-        (
             "WorkloadGroup",
             "{template: {}, probe: {tcpSocket: {port: 80}}}",
             "error MW0004 spec.probe: 'probe' is not supported yet",
-        ),
-        (
-            "Mesh",
-            "registries: [{name: c, consul: {}}]",
-            "error MW0004 spec.registries: 'registries' is not supported yet",
         ),
         (
             "Mesh",

@@ -114,3 +114,11 @@ def test_udp_is_passed_over() -> None:
 
     for is_explicit in (True, False):
         assert of((a_service("dns", udp, addresses=("127.0.0.9",)),), is_explicit) == ()
+
+
+@pytest.mark.parametrize("port", [15001, 15006, 15090])
+def test_no_service_takes_a_port_of_the_proxy_itself(port: int) -> None:
+    """Envoy would refuse its own listener beside it: a proxy that starts would take no connection in."""
+    found = bound(a("a", TCP, port=port), a("b", HTTP, port=port), a("c", TCP, "240.0.0.1", port=port))
+
+    assert found == [("tcp", "240.0.0.1", None, port, cluster("c", port))]

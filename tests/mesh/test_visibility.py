@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mesh.labels import labels
+from mesh.services import Provider
 from mesh.visibility import (
     bound_to_mesh,
     host_index,
@@ -168,6 +169,20 @@ def test_a_tenant_does_not_win_a_host_with_an_old_stamp() -> None:
     found = visible(services, "own", imports(None, "own"), frozenset())
 
     assert found.by_host["api.example.com"].key.namespace == "platform"
+
+
+def test_a_registry_that_is_trusted_more_wins_a_host_whatever_the_stamps() -> None:
+    """Kubernetes before Consul before Git, as where registries are combined."""
+    world = a_world(
+        a_service("a", "east", created="1970-01-01T00:00:00Z", **HOST), a_service("b", "west", **HOST)
+    )
+    services = {
+        key: replace(service, provider=Provider.CONSUL if key.namespace == "west" else Provider.GIT)
+        for key, service in world.services.services.items()
+    }
+    found = visible(services, "own", imports(None, "own"), frozenset())
+
+    assert found.by_host["api.example.com"].key.namespace == "west"
 
 
 def bound(*documents: str, namespace: str = "bookinfo", hosts: tuple[str, ...] = ()) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mesh.errors import Unavailable
-from reconciler import acceptance
+from reconciler import acceptance, deletions
 from reconciler.acceptance import Accepted, Record, UnitStatus, Verdict, recall
 from reconciler.git import ACCEPTED, Clone
 from reconciler.units import Choice
@@ -49,7 +49,11 @@ class Served:
 
     def judge(self, commit: str) -> Verdict[Words]:
         self.now += timedelta(minutes=1)
-        return acceptance.judge(self.clone, commit, recall(self.clone, "main"), self.read, self.now)
+        before = recall(self.clone, "main")
+        base = self.read(acceptance.served(self.clone, before, before.tenancy), before.tenancy)
+        watched = deletions.Served.of(base.contents, before.tenancy, base.guards)
+        watch = deletions.Watch(watched, deletions.Claims(), now=self.now, moment=0.0)
+        return acceptance.judge(self.clone, commit, before, self.read, self.now, watch)
 
     def take(self, files: dict[str, str]) -> Accepted[Words]:
         return acceptance.accept(self.clone, "main", self.judge(self.commit(files)), self.now)
@@ -165,8 +169,9 @@ def test_a_unit_broken_in_the_first_commit_is_absent(tmp_path: Path) -> None:
 
 def test_a_folder_removed_by_a_commit_empties_its_unit(tmp_path: Path) -> None:
     served = Served(tmp_path)
-    served.take({"mesh.yaml": TENANTS, "teams/a/x.yaml": "define a"})
-    accepted = served.take({"mesh.yaml": TENANTS})
+    mesh = f"{TENANTS}\ndefine m"
+    served.take({"mesh.yaml": mesh, "teams/a/x.yaml": "define a"})
+    accepted = served.take({"mesh.yaml": mesh})
     assert by_name(accepted.units)["teams/a"].accepted == accepted.revision
     assert set(served.served_files()) == {"mesh.yaml"}
 

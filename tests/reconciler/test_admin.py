@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
-from mesh.errors import Misconfigured, Unavailable
+from mesh.errors import Misconfigured, Refused, Unavailable
 from reconciler import admin
 from reconciler.asking import ask
 from xds import envoy
@@ -86,11 +86,18 @@ async def a_socket(state: Path, polls: list[str]) -> AsyncIterator[Path]:
     def resources(name: str, type_url: str) -> list[dict[str, Any]] | None:
         return [{**RESOURCE, "type": type_url}] if name == "web-1.web" else None
 
+    def release(name: str) -> dict[str, Any]:
+        if name != "dc1":
+            raise Refused(f"no registry is called {name!r}", hint="known registries are dc1")
+        return {"registry": name, "was_awaited": False, "held": 7}
+
     app = admin.private(
         status=lambda: {"state": "ready"},
         proxies=lambda: {"proxies": []},
         resources=resources,
         poll=lambda: polls.append("now"),
+        registries=lambda: {"registries": []},
+        release=release,
     )
     runner = await admin.serve_socket(app, state / "admin.sock")
     try:
@@ -130,6 +137,20 @@ async def test_what_is_not_there_is_said(tmp_path: Path, path: str, message: str
             await asked(tmp_path, path)
 
     assert str(error.value) == message
+
+
+async def test_a_word_about_a_registry_is_answered_or_refused_with_what_to_do(tmp_path: Path) -> None:
+    async with a_socket(tmp_path, []):
+        assert await asked(tmp_path, "/registries") == {"registries": []}
+        said = await asked(tmp_path, "/registries/dc1/release", "POST")
+        with pytest.raises(Refused) as error:
+            await asked(tmp_path, "/registries/dc2/release", "POST")
+
+    assert said == {"registry": "dc1", "was_awaited": False, "held": 7}
+    assert (str(error.value), error.value.hint) == (
+        "no registry is called 'dc2'",
+        "known registries are dc1",
+    )
 
 
 async def test_the_socket_is_for_its_owner_and_replaces_that_of_a_dead_daemon(tmp_path: Path) -> None:

@@ -2,16 +2,15 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from mesh.latest import Latest
 from reconciler.counters import expose
-from reconciler.worlds import Worlds
 from tests.support.clock import FakeClock
 from tests.support.config import Meshes, a_service, a_virtual_service, a_workload
 from tests.support.fleets import a_fleet, accept
+from tests.support.without_registries import worlds_of
 
 
 async def test_what_is_counted_is_asked_when_somebody_looks() -> None:
-    worlds = Worlds(FakeClock(), Latest(()))
+    worlds = worlds_of(FakeClock())
     registry = CollectorRegistry()
     async with a_fleet(a_service("reviews"), a_workload("reviews")) as mesh:
         expose(registry, mesh.fleet, worlds)

@@ -120,6 +120,22 @@ async def test_a_loop_that_is_ready_sleeps_until_the_bell() -> None:
         assert await loop.after(NOW) == 3
 
 
+async def test_a_loop_that_has_something_due_wakes_then() -> None:
+    loop = Loop()
+
+    async def is_due_in_five_minutes(turn: Turn) -> Turn:
+        return replace(turn, due=300.0)
+
+    loop.outcome = is_due_in_five_minutes
+    async with loop.running():
+        assert await loop.after(timedelta(minutes=4)) == 1
+        assert await loop.after(timedelta(minutes=1)) == 2
+        # What is due already waits for the bell: it could not be done.
+        assert await loop.after(timedelta(days=1)) == 2
+        loop.bell.ring()
+        assert await loop.after(NOW) == 3
+
+
 async def test_a_bell_during_a_turn_is_heard_after_it() -> None:
     loop = Loop()
 

@@ -202,6 +202,22 @@ def test_a_folder_is_replaced_and_taken_out_with_what_is_empty_around_it(tmp_pat
     assert clone.with_subtrees(clone.subtree(tree, "teams"), {"a": None}) is None
 
 
+def test_a_line_of_commits_ends_where_it_is_told_to_or_is_its_tip(tmp_path: Path) -> None:
+    clone = Clone.open(tmp_path / "repo.git")
+    tree = a_tree(clone, {"a.yaml": b"x"})
+    commits: list[str] = []
+    for message in ("one", "two", "three"):
+        parent = commits[-1] if commits else None
+        commits.append(
+            clone.commit(tree, parent=parent, message=message, when=datetime(2026, 1, 1, tzinfo=UTC))
+        )
+    one, two, three = commits
+    assert clone.line(three, one, 10) == ((three, "three"), (two, "two"))
+    assert clone.line(three, three, 10) == ()
+    assert clone.line(three, one, 1) == ((three, "three"),)
+    assert clone.line(three, "0" * 40, 10) == ((three, "three"),)
+
+
 def test_a_ref_moves_only_from_where_it_was_expected(tmp_path: Path) -> None:
     clone = Clone.open(tmp_path / "repo.git")
     tree, now = a_tree(clone, {"a.yaml": b"a"}), datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 from mesh.config import Config
-from mesh.interning import Recall
 from mesh.problems import Problem
 from mesh.world import Credential, Credentials, Trust
 from reconciler.missing import missing_credentials
 from reconciler.reading import Reader, TextFile
-from registries.entries import catalogue
+from tests.support.catalogues import catalogue
 
 GATEWAY = """
 apiVersion: networking.istio.io/v1
@@ -42,13 +41,23 @@ def a_gateway_workload(namespace: str) -> str:
 
 def missing(credentials: Credentials, *workloads: str) -> list[Problem]:
     files = [TextFile("edge.yaml", GATEWAY.encode())]
-    files += [TextFile(f"{at}.json", text.encode()) for at, text in enumerate(workloads)]
+    files += [TextFile(f"{at}.yaml", text.encode()) for at, text in enumerate(workloads)]
     reading = Reader()(files)
     assert isinstance(reading.config, Config)
-    services = catalogue(reading.config, Recall())
+    services = catalogue(reading.config)
     return list(missing_credentials(reading, services, Trust(credentials=credentials)))
 
 
+CLUSTERS = """
+apiVersion: meshwright.dev/v1alpha1
+kind: Mesh
+metadata: {name: mesh}
+spec:
+  registries:
+    - {name: east, kubernetes: {secretRef: east, gatewaySecrets: true}}
+    - {name: west, kubernetes: {secretRef: west}}
+    - {name: far, kubernetes: {secretRef: far, gatewaySecrets: true}}
+"""
 KEPT = {"shop-cert": Credential(b"chain", b"key")}
 
 
@@ -60,6 +69,14 @@ def test_it_is_said_where_it_is_named_and_where_it_has_to_be_put() -> None:
     )
     assert (
         problem.hint == "put tls.crt and tls.key into shop/shop-cert below --secrets-directory, and restart"
+    )
+
+
+def test_the_clusters_that_may_keep_it_are_said() -> None:
+    (problem,) = missing({}, CLUSTERS)
+    assert problem.hint == (
+        "make the Secret shop/shop-cert in east or far, "
+        "or put tls.crt and tls.key into shop/shop-cert below --secrets-directory, and restart"
     )
 
 

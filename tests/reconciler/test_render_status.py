@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from mesh.names import ObjectKey
+from reconciler.deletions import Claims, Served, Watch
+from reconciler.render import problem_fields
 from reconciler.render_status import proxies, resources, status, table
 
 ANSWER: dict[str, Any] = {
@@ -32,6 +36,7 @@ ANSWER: dict[str, Any] = {
     },
     "git": {"url": "https://git/mesh", "branch": "main", "fetched_at": "2026-01-01T00:00:00.000+00:00"},
     "broken": [],
+    "registries": [],
 }
 
 
@@ -73,6 +78,7 @@ def test_what_is_in_the_way_is_said_with_its_place() -> None:
         "code": "IST0101",
         "path": "spec.http[0]",
         "message": "no subset 'v4'",
+        "hint": "known subsets are v1, v2",
     }
     refusal = {
         "proxy": "web-1.web",
@@ -120,11 +126,39 @@ def test_what_is_in_the_way_is_said_with_its_place() -> None:
         "UNIT  SEEN     ACCEPTED",
         "web   3f2a91c  -         held since 2026-01-01 00:00:00Z",
         "  web/a.yaml:14: error IST0101 spec.http[0]: no subset 'v4'",
+        "    hint: known subsets are v1, v2",
         "",
         "refused     proxy web-1.web refused cds outbound|80||a at c0ffee: unknown lb policy",
         "            from web/b.yaml:3 ServiceEntry/web/a",
         "BROKEN      a: ValueError: no (a bug, see the log)",
         "            from web/b.yaml:3 ServiceEntry/web/a",
+    ]
+
+
+def test_a_held_removal_is_said_with_every_way_out() -> None:
+    keys = frozenset(ObjectKey("VirtualService", "a", f"v{number}") for number in range(60))
+    served = Served(units={"teams/a": keys})
+    watch = Watch(served, Claims(), now=datetime(2026, 1, 1, 14, 2, tzinfo=UTC), moment=0)
+    (problem,) = watch(list(keys)[:15], ["teams/a"], ["teams/a"])["teams/a"]
+    unit = {
+        "name": "teams/a",
+        "seen": "3f2a91c0000",
+        "accepted": "c4b5ce20000",
+        "held_since": "2026-01-01T14:02:00.000+00:00",
+        "problems": [problem_fields(problem)],
+    }
+
+    assert status({**ANSWER, "units": [unit]}).splitlines()[5:] == [
+        "UNIT     SEEN     ACCEPTED",
+        "teams/a  3f2a91c  c4b5ce2   held since 2026-01-01 14:02:00Z",
+        (
+            "  teams/a: error MW0019: the commit removes 45 of 60 objects of unit 'teams/a':"
+            " held until 2026-01-01 14:07:00Z or released"
+        ),
+        (
+            "    hint: put them back, or say 'Meshwright-Allow-Removal: yes' in a commit,"
+            " or run `meshwright registries release git`"
+        ),
     ]
 
 

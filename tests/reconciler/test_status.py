@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from mesh.latest import Latest
 from mesh.names import ObjectKey
 from mesh.world import Trust
 from reconciler.acceptance import Accepted, UnitStatus
@@ -16,9 +15,11 @@ from reconciler.cycle import CycleStatus, State
 from reconciler.reading import Reader, TextFile
 from reconciler.status import broken_fields, proxies, resources, status
 from reconciler.worlds import Worlds
+from registries.drops import Moment
 from tests.support.clock import FakeClock
 from tests.support.config import a_service, a_workload
 from tests.support.fleets import a_caller, a_node, accept, refuse
+from tests.support.without_registries import worlds_of
 from xds import envoy
 from xds.fleet import Fleet
 from xds.member import Member
@@ -43,7 +44,9 @@ class Running:
         return await self.fleet.join(a_node(app), {}, a_caller(app))
 
     def status(self) -> dict[str, Any]:
-        answer = status(self.cycle, self.fleet, self.worlds)
+        answer = status(
+            self.cycle, self.fleet, self.worlds, (), Moment(0.0, datetime(2026, 1, 1, tzinfo=UTC))
+        )
         # It is handed on as JSON, whatever it holds.
         return cast("dict[str, Any]", json.loads(json.dumps(answer)))
 
@@ -51,7 +54,7 @@ class Running:
 @asynccontextmanager
 async def a_control_plane() -> AsyncIterator[Running]:
     clock = FakeClock()
-    worlds = Worlds(clock, Latest(()))
+    worlds = worlds_of(clock)
     fleet = Fleet(clock, worlds.latest)
     reading = Reader()([TextFile(name, text.encode()) for name, text in FILES.items()])
     unit = UnitStatus(folder="", seen="r1", accepted="r1")

@@ -132,6 +132,27 @@ async def test_what_a_commit_does_not_touch_is_the_same_object_afterwards(tmp_pa
     assert after.get(key("c", "c")) is not None
 
 
+async def test_a_kind_that_vanishes_is_held_and_a_move_to_another_folder_is_not(tmp_path: Path) -> None:
+    team = Repository(tmp_path)
+    plane = Plane(tmp_path, team)
+    services = "---\n".join(a_service(f"s{number}", "a") for number in range(5))
+    team.push({"mesh.yaml": MESH + "  guards: {above: 4, dwell: 1m}\n", "teams/a/a.yaml": services})
+    await plane.turn()
+    team.push({"teams/a/a.yaml": None, "teams/b/b.yaml": services})
+    assert held(await plane.turn()) == {}
+
+    team.push({"teams/b/b.yaml": None, "mesh.yaml": MESH})
+    assert held(await plane.turn()) == {
+        "teams/b": [
+            (
+                "teams/b: error MW0019: the commit removes all 5 objects of unit 'teams/b':"
+                " held until 2026-01-01 00:01:00Z or released"
+            )
+        ]
+    }
+    assert plane.published[-1].reading.config.get(key("s0", "a"))
+
+
 async def test_a_restart_reads_the_same_configuration(tmp_path: Path) -> None:
     team = Repository(tmp_path)
     plane = Plane(tmp_path, team)

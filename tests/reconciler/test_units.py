@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.problems import Problem, Where
 from reconciler.git import File
 from reconciler.units import ROOT, Choice, Ruling, Version, folders, owner, settle
 from tests.support.repositories import Words, read_words
@@ -40,7 +41,13 @@ def versions(commit: str, **texts: str) -> dict[str, Version]:
     return {ROOT if unit == "root" else unit: Version(text, commit) for unit, text in texts.items()}
 
 
-def settled(candidates: Choice, served: Choice) -> Ruling[Words]:
+def settled(
+    candidates: Choice,
+    served: Choice,
+    guard: Callable[
+        [Words, Collection[str]], Mapping[str, tuple[Problem, ...]]
+    ] = lambda _reading, _units: {},
+) -> Ruling[Words]:
     def read(choice: Choice) -> Words:
         files = [
             File(path=f"{unit}/x.yaml".removeprefix("/"), blob="", data=(version.tree or "").encode())
@@ -48,7 +55,7 @@ def settled(candidates: Choice, served: Choice) -> Ruling[Words]:
         ]
         return read_words(files, passed_over=(), tenancy=())
 
-    return settle(candidates, served, read)
+    return settle(candidates, served, read, guard)
 
 
 def commits(ruling: Ruling[Words]) -> Mapping[str, str]:
@@ -99,6 +106,41 @@ def test_a_unit_that_failed_only_by_its_company_gets_a_second_chance() -> None:
     )
     assert commits(ruling) == {"a": "new", "b": "old"}
     assert reasons(ruling) == {"b": ["b/x.yaml:1: error MW0001: broken"]}
+
+
+def test_a_mistake_of_its_own_is_not_buried_under_those_of_the_company() -> None:
+    """B takes over what A had, and is broken: beside the old A its objects are defined twice as well."""
+    ruling = settled(
+        versions("new", a="use c\nbroken", b="define a\nbroken"), versions("old", a="define a", b="")
+    )
+    assert reasons(ruling)["b"] == ["b/x.yaml:2: error MW0001: broken"]
+
+
+def test_whom_the_guard_holds_is_put_back_before_the_others_are_judged() -> None:
+    def guard(reading: Words, units: Collection[str]) -> dict[str, tuple[Problem, ...]]:
+        gone = "a" in units and "a" not in reading.objects
+        return {"a": (Problem(code="MW0019", where=Where(file="a"), message="gone"),)} if gone else {}
+
+    ruling = settled(
+        versions("new", a="", b="use a\ndefine b2", root="define r2"),
+        versions("old", a="define a", b="use a", root="define r"),
+        guard,
+    )
+    assert commits(ruling) == {"a": "old", "b": "new", "root": "new"}
+    assert reasons(ruling) == {"a": ["a: error MW0019: gone"]}
+
+
+def test_the_guard_is_not_asked_about_a_unit_with_an_error() -> None:
+    """What a broken file hides is not gone."""
+    asked: list[set[str]] = []
+
+    def guard(_reading: Words, units: Collection[str]) -> dict[str, tuple[Problem, ...]]:
+        asked.append(set(units))
+        return {}
+
+    settled(versions("new", a="broken", b="define b2"), versions("old", a="define a", b="define b"), guard)
+    assert asked
+    assert all(units == {"b"} for units in asked)
 
 
 def test_nobody_can_forbid_an_owner_to_take_an_object_away() -> None:

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from mesh.latest import Latest
 from mesh.world import Trust, World
 from reconciler.acceptance import Accepted
 from reconciler.reading import Reader, Reading, TextFile
@@ -15,6 +14,7 @@ from reconciler.worlds import Worlds
 from registries.roster import Roster
 from tests.support.clock import FakeClock
 from tests.support.config import a_service, a_workload
+from tests.support.without_registries import worlds_of
 
 NOBODY: Roster = ()
 
@@ -43,7 +43,7 @@ async def running(worlds: Worlds) -> AsyncIterator[None]:
 
 
 def some_worlds() -> Worlds:
-    return Worlds(FakeClock(), Latest(NOBODY))
+    return worlds_of(FakeClock())
 
 
 async def newest(worlds: Worlds, than: int = 0) -> World:
@@ -108,7 +108,7 @@ async def test_of_several_readings_the_newest_is_made() -> None:
 
 async def test_when_a_commit_was_seen_is_known() -> None:
     clock = FakeClock()
-    worlds = Worlds(clock, Latest(NOBODY))
+    worlds = worlds_of(clock)
     await clock.advance(timedelta(hours=1))
     worlds.offer(Acceptance()("r1"))
 
@@ -117,7 +117,7 @@ async def test_when_a_commit_was_seen_is_known() -> None:
 
 async def test_a_commit_that_is_held_as_a_whole_does_not_change_when_the_served_one_was_seen() -> None:
     clock = FakeClock()
-    worlds, accept = Worlds(clock, Latest(NOBODY)), Acceptance()
+    worlds, accept = worlds_of(clock), Acceptance()
     worlds.offer(accept("r1"))
     seen_at = worlds.seen_at
     await clock.advance(timedelta(hours=1))
@@ -141,3 +141,17 @@ async def test_old_worlds_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> Non
                 sizes.append(len(worlds._recall))
 
     assert len(set(sizes)) == 1
+
+
+async def test_a_world_has_caught_up_when_it_has_the_newest_trust() -> None:
+    worlds, accept = some_worlds(), Acceptance()
+    newer = Trust(roots=("newer",))
+    async with running(worlds):
+        worlds.offer(accept("r1", a_service("reviews")))
+        worlds.trust.publish(Trust())
+        await newest(worlds)
+        worlds.trust.publish(newer)
+        async with asyncio.timeout(10):
+            await worlds.caught_up()
+
+    assert worlds.latest.value.trust == newer

@@ -14,14 +14,13 @@ import pytest
 
 from mesh.errors import Misconfigured, Refused
 from mesh.identity import SpiffeId
-from mesh.interning import Recall
 from mesh.latest import Latest
 from mesh.proxies import NodeId, Role
 from mesh.services import Catalogue, Locality, ServiceKey
 from mesh.world import World
 from registries.enrolment import Enrolment
-from registries.entries import catalogue
 from registries.roster import Enrolled, Roster, read, write
+from tests.support.catalogues import catalogue
 from tests.support.clock import FakeClock
 from tests.support.config import Meshes, a_config, a_service, a_workload, a_world, document
 
@@ -304,7 +303,7 @@ WEB = ServiceKey("web.bookinfo.svc.cluster.local", "bookinfo")
 
 
 def made(*documents: str, one: Enrolled | None = None) -> Catalogue:
-    return catalogue(a_config(*documents), Recall(), (one or enrolled(),))
+    return catalogue(a_config(*documents), (one or enrolled(),))
 
 
 def test_an_enrolled_workload_is_what_its_group_says() -> None:
@@ -351,13 +350,14 @@ def test_a_workload_entry_of_the_name_says_everything_anew() -> None:
 def test_what_one_enrols_leaves_other_services_the_same_objects() -> None:
     meshes = Meshes()
     config = meshes.config(a_group(), a_service("web"), a_service("db"), a_workload("db"))
-    before = catalogue(config, meshes.recall)
-    after = catalogue(config, meshes.recall, (enrolled(),))
+    before = meshes.declared.catalogue(config)
+    after = meshes.declared.catalogue(config, (enrolled(),))
 
     db = ServiceKey("db.bookinfo.svc.cluster.local", "bookinfo")
     assert after.endpoints[db] is before.endpoints[db]
     assert after.services is before.services
     assert after.endpoints[WEB] is not before.endpoints[WEB]
     assert (
-        catalogue(config, meshes.recall, (enrolled(),)).endpoints[WEB].by_port == after.endpoints[WEB].by_port
+        meshes.declared.catalogue(config, (enrolled(),)).endpoints[WEB].by_port
+        == after.endpoints[WEB].by_port
     )

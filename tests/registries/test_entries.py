@@ -8,16 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.interning import Recall
 from mesh.services import Catalogue, Locality, Location, Protocol, ServiceKey
-from registries.entries import catalogue
+from tests.support.catalogues import catalogue
 from tests.support.config import Meshes, a_config, a_mesh, a_port, a_service, a_workload
 
 REVIEWS = ServiceKey("reviews.bookinfo.svc.cluster.local", "bookinfo")
 
 
 def made(*documents: str) -> Catalogue:
-    return catalogue(a_config(*documents), Recall())
+    return catalogue(a_config(*documents))
 
 
 def addresses(found: Catalogue, port: int = 9080, key: ServiceKey = REVIEWS) -> list[tuple[str, int]]:
@@ -214,10 +213,10 @@ def test_after_any_edits_the_catalogue_is_what_it_would_be_from_scratch(
             documents[key] = text
         is_sweep = at % every == 0
         if is_sweep:
-            meshes.recall.begin_generation()
+            meshes.declared.recall.begin_generation()
         found = meshes.world(*documents.values()).services
         if is_sweep:
-            meshes.recall.end_generation()
+            meshes.declared.recall.end_generation()
 
         scratch = Meshes().world(*documents.values()).services
         for name in ("services", "endpoints", "workloads", "inbound", "behind"):

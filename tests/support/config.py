@@ -7,13 +7,12 @@ from textwrap import dedent
 from typing import Any
 
 from mesh.config import Config
-from mesh.interning import Recall
 from mesh.labels import labels
 from mesh.problems import has_errors
 from mesh.proxies import Interception, Proxy, Role
 from mesh.world import World
 from reconciler.reading import Reader, TextFile
-from registries.entries import catalogue
+from tests.support.catalogues import Declared
 
 NAMESPACE = "bookinfo"
 ROOT = "istio-system"
@@ -83,7 +82,7 @@ class Meshes:
     """Configs and worlds, each sharing with the one before what did not change."""
 
     def __init__(self) -> None:
-        self._reader, self.recall = Reader(), Recall()
+        self._reader, self.declared = Reader(), Declared()
         self._number = 0
 
     def config(self, *documents: str) -> Config:
@@ -101,7 +100,7 @@ class Meshes:
     def world(self, *documents: str, revision: str = "") -> World:
         config = self.config(*documents)
         self._number += 1
-        services = catalogue(config, self.recall)
+        services = self.declared.catalogue(config)
         return World(revision=revision or f"r{self._number}", config=config, services=services)
 
 

@@ -102,6 +102,7 @@ class Daemon:
             "--repo": self.url,
             "--state": self.state,
             "--listen-address": "127.0.0.1",
+            "--token-port": self.ports.token,
             "--xds-port": self.ports.xds,
             "--est-port": self.ports.est,
             "--metrics-port": self.ports.metrics,

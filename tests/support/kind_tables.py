@@ -20,7 +20,7 @@ MANY = 8
 # Fields that are carried out with some of their values only; all others are refused by name.
 SUPPORTED_VALUES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("AuthorizationPolicy", "action"): SUPPORTED_ACTIONS,
-    ("Gateway", "servers.tls.mode"): ("SIMPLE", "PASSTHROUGH"),
+    ("Gateway", "servers.tls.mode"): ("SIMPLE", "AUTO_PASSTHROUGH"),
     ("Mesh", "meshConfig.outboundTrafficPolicy.mode"): ("REGISTRY_ONLY", "ALLOW_ANY"),
     ("ServiceEntry", "resolution"): SUPPORTED_RESOLUTIONS,
 }

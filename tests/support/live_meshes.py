@@ -20,10 +20,11 @@ from typing import Any
 import aiohttp
 
 from mesh.clock import SystemClock
-from reconciler.demo import envoy, places
+from reconciler.demo import envoy, places, workloads
 from reconciler.demo.processes import Program
 from reconciler.demo.proxies import Machine
 from reconciler.demo.repository import Push, Repository
+from reconciler.demo.stage import program
 from tests.support.daemons import Daemon, NamedProcesses, is_live, running_in, until
 
 _ASK = aiohttp.ClientTimeout(total=10)
@@ -336,9 +337,9 @@ class LiveMesh:
 
     async def end_proxy(self, name: str) -> None:
         """End an Envoy and what renews its certificate, as a machine that is switched off does."""
-        for program in (self.envoy(name), self.processes.named[f"{name}-renewal"]):
-            program.process.kill()
-            await program.process.wait()
+        for one in (self.envoy(name), self.processes.named[f"{name}-renewal"]):
+            one.process.kill()
+            await one.process.wait()
 
 
 _UPDATES = (
@@ -361,7 +362,7 @@ async def live_mesh(folder: Path) -> AsyncIterator[LiveMesh]:
     clock, logs = SystemClock(), folder / "logs"
     # The control plane ends last: as long as proxies are connected it waits for them to go.
     async with NamedProcesses(logs) as ours, NamedProcesses(logs) as processes:
-        with places.find(FILES) as place:
+        with places.find(FILES, workloads.read) as place:
             repository = Repository(folder, processes, clock)
             daemon = Daemon(repository.url, folder / "state", ours)
             await repository.create(bell=daemon.state / "admin.sock")
@@ -396,7 +397,7 @@ async def _raise(mesh: LiveMesh) -> None:
     for machine in mesh.machines.values():
         machine.folder.mkdir(parents=True, mode=0o700)
         if machine.name in SERVERS:
-            await machine.start_program()
+            await machine.start_program(*program(machine.workload))
     await mesh.daemon.until_ready()
     async with asyncio.TaskGroup() as group:
         for machine in mesh.machines.values():

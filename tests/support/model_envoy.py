@@ -27,6 +27,8 @@ class ModelEnvoy:
         self.requests: deque[Any] = deque()
         self.received: list[Any] = []
         self.broken: list[str] = []
+        self.warming: set[str] = set()
+        """Clusters that are new or changed and wait for endpoints, however well they are known."""
 
     def connect(self) -> None:
         """A new stream: everything known is asked for again, with the versions on record."""
@@ -54,12 +56,18 @@ class ModelEnvoy:
         refused = []
         for name in response.removed_resources:
             self.active[type_url].pop(name, None)
+            if type_url == envoy.CLUSTER:
+                self.warming.discard(name)
         for resource in resources:
             content = resource.resource.value.decode().partition("=")[2]
             if content.startswith(BAD):
                 refused.append(resource.name)
-            else:
-                self.active[type_url][resource.name] = content
+                continue
+            if type_url == envoy.CLUSTER and self.active[type_url].get(resource.name) != content:
+                self.warming.add(resource.name)
+            elif type_url == envoy.ENDPOINTS:
+                self.warming.discard(resource.name)
+            self.active[type_url][resource.name] = content
         if refused:
             self.requests.append(a_request(type_url, nonce=response.nonce, error=f"bad: {refused}"))
         else:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.kinds.guards import Guards
+from mesh.names import ObjectKey
 from mesh.problems import Problem, Where
 from reconciler.git import File
 
@@ -93,6 +95,11 @@ class Words:
     objects: Mapping[str, str]  # name -> file that defines it
     tenancy: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    guards: Guards = Guards()  # noqa: RUF009 (frozen)
+
+    @property
+    def contents(self) -> Mapping[ObjectKey, str]:
+        return {ObjectKey("Word", "", name): file for name, file in self.objects.items()}
 
 
 class WordReader:
@@ -118,7 +125,8 @@ def read_words(files: Sequence[File], *, passed_over: tuple[Problem, ...], tenan
     """A language small enough to test acceptance with, one word and its argument a line.
 
     ``define x`` makes an object, ``use x`` refers to one, ``tenant folder`` (in ``mesh.yaml``)
-    names a folder, ``broken`` is an error; everything else is prose.
+    names a folder, ``unguarded`` (there too) disables the guards, ``broken`` is an error; everything
+    else is prose.
     """
     objects: dict[str, str] = {}
     uses: list[tuple[str, int, str]] = []
@@ -144,4 +152,5 @@ def read_words(files: Sequence[File], *, passed_over: tuple[Problem, ...], tenan
         if name not in objects:
             where = Where(file=path, line=number)
             problems.append(Problem(code="IST0101", where=where, message=f"there is no {name!r}"))
-    return Words(objects=objects, tenancy=tuple(tenants), problems=tuple(problems))
+    guards = Guards(disabled=any(f.path == "mesh.yaml" and b"unguarded" in f.data.split() for f in files))
+    return Words(objects=objects, tenancy=tuple(tenants), problems=tuple(problems), guards=guards)

@@ -16,14 +16,13 @@ import yaml
 
 from mesh.clock import SystemClock
 from mesh.identity import SpiffeId
-from mesh.interning import Recall
 from mesh.latest import Latest
 from mesh.problems import Severity
 from mesh.proxies import Interception, NodeId, Role
 from mesh.world import Trust, World
 from reconciler.reading import Reader, Reading, TextFile
-from registries.entries import catalogue
-from tests.support import golden
+from tests.support import golden, scenarios_registries
+from tests.support.catalogues import Declared
 from xds import envoy
 from xds.directory import Caller
 from xds.fleet import Fleet
@@ -65,6 +64,7 @@ class Watched:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One folder. ``reads``: what it reads besides its own ``config``, from the root of the repository.
+    What other registries than Git say stands in its ``registries.yaml``.
 
     ``problems`` are all that reading reports above informations. ``credentials`` (by namespace and name)
     and ``applications`` with a ``certificate`` are for the DNS name they give; ``names`` stand for DNS.
@@ -97,7 +97,9 @@ class Scenario:
 
     def world(self, trust: Trust) -> World:
         config = self.reading.config
-        return World(revision="scenario", config=config, services=catalogue(config, Recall()), trust=trust)
+        said = scenarios_registries.answers(self.folder)
+        services = Declared().catalogue(config, (), *said, shares=scenarios_registries.shares(config))
+        return World(revision="scenario", config=config, services=services, trust=trust)
 
 
 def _files(source: Path) -> list[Path]:

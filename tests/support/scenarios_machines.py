@@ -14,7 +14,7 @@ from mesh.services import Protocol
 from mesh.world import Credential, Trust, World
 from tests.support import scenarios
 from tests.support.ads_server import TestAuthority
-from tests.support.envoys import Application, application, running
+from tests.support.envoys import Application, Running, application, running
 from tests.support.scenarios import Scenario
 from tests.support.scenarios_echo import echo
 from tests.support.scenarios_places import NETWORK, Neighbourhood, claimed, with_files
@@ -29,6 +29,8 @@ class Standing:
     machines: Mapping[str, str]
     """The addresses of the machines whose proxies run, by the proxies' names."""
     applications: Mapping[str, Application]
+    envoys: Mapping[str, Running]
+    """By the proxies' names."""
     callers: Callers
     authority: Path
     """The certificate of whom everybody outside believes."""
@@ -50,7 +52,7 @@ def standing(scenario: Scenario, folder: Path) -> Iterator[Standing]:
     machines = {proxy.name: workload.address for proxy, workload in workloads.items()}
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(claimed())
-        applications = {}
+        applications, envoys = {}, {}
         for app in _applications(scenario, world):
             # Behind a proxy an application listens on its machine's own loopback, else on the network.
             has_proxy = app.address in machines.values()
@@ -62,9 +64,14 @@ def standing(scenario: Scenario, folder: Path) -> Iterator[Standing]:
             moved = (place.moved(one, workload.address, scenario.names) for one in resources)
             files = [with_files(one, folder) for one in moved]
             identity = callers.pair(workload.service_account, proxy.namespace)
-            stack.enter_context(running(served(files, own, identity), own))
+            envoys[proxy.name] = stack.enter_context(running(served(files, own, identity), own))
         yield Standing(
-            place=place, machines=machines, applications=applications, callers=callers, authority=authority
+            place=place,
+            machines=machines,
+            applications=applications,
+            envoys=envoys,
+            callers=callers,
+            authority=authority,
         )
 
 

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 
 from mesh.config import Config, ConfigObject
 from mesh.documents import DocumentCache, parse_file
-from mesh.interning import Recall
 from mesh.kinds.objects import SpecCache, read_object
 from mesh.world import World
-from registries.entries import catalogue
+from tests.support.catalogues import Declared
 
 
 class Worlds:
     """Makes worlds, each sharing with the one before what did not change."""
 
     def __init__(self) -> None:
-        self._documents, self._specs, self._recall = DocumentCache(), SpecCache(), Recall()
+        self._documents, self._specs, self._declared = DocumentCache(), SpecCache(), Declared()
         self._number = 0
 
     def of(self, files: Mapping[str, str], before: World | None = None) -> World:
@@ -32,5 +31,5 @@ class Worlds:
             assert not problems, problems
         config = Config.build(objects, before.config if before else None)
         self._number += 1
-        services = catalogue(config, self._recall)
+        services = self._declared.catalogue(config)
         return World(revision=f"revision-{self._number}", config=config, services=services)

@@ -24,11 +24,16 @@ NAMES = "abcde"
 modelled = trying(deadline=None, max_examples=60)
 
 
-def a_mesh(clusters: dict[str, str], tables: dict[str, str], revision: str = "r") -> Assignment:
+def a_mesh(
+    clusters: dict[str, str],
+    tables: dict[str, str],
+    revision: str = "r",
+    endpoints: dict[str, str] | None = None,
+) -> Assignment:
     """Clusters and their endpoints by content, and tables (each with its listener) by their cluster."""
     return an_assignment(
         a_part(envoy.CLUSTER, **clusters),
-        a_part(envoy.ENDPOINTS, **clusters),
+        a_part(envoy.ENDPOINTS, **(clusters if endpoints is None else endpoints)),
         a_part(envoy.LISTENER, **dict.fromkeys(tables, "l")),
         a_part(envoy.ROUTES, **tables),
         revision=revision,
@@ -39,7 +44,12 @@ def a_mesh(clusters: dict[str, str], tables: dict[str, str], revision: str = "r"
 def meshes(draw: st.DrawFn, contents: tuple[str, ...] = ("v1", "v2")) -> Assignment:
     clusters = draw(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(contents), min_size=1))
     tables = draw(st.dictionaries(st.sampled_from("xy"), st.sampled_from(sorted(clusters))))
-    return a_mesh(clusters, {name: f"{cluster}.{clusters[cluster]}" for name, cluster in tables.items()})
+    endpoints = {name: draw(st.sampled_from(contents)) for name in clusters}
+    return a_mesh(
+        clusters,
+        {name: f"{cluster}.{clusters[cluster]}" for name, cluster in tables.items()},
+        endpoints=endpoints,
+    )
 
 
 def wanted(assignment: Assignment, type_url: str) -> dict[str, Resource]:
@@ -116,6 +126,27 @@ def test_targets_that_change_in_the_middle_break_nothing(
     converse(connection.session, proxy)
     assert_holds(proxy, worlds[-1])
     assert proxy.broken == []
+
+
+@modelled
+@given(st.lists(meshes(), min_size=2, max_size=6), st.data())
+def test_no_cluster_is_left_waiting_for_endpoints_when_its_change_met_theirs(
+    worlds: list[Assignment], data: st.DataObject
+) -> None:
+    """consul#17640: a cluster that changed while its endpoints were on their way stayed without them."""
+    proxy, connection = ModelEnvoy(), Connection(worlds[0])
+    proxy.connect()
+    for world in worlds[1:]:
+        for _ in range(data.draw(st.integers(0, 4))):
+            if proxy.requests and data.draw(st.booleans()):
+                connection.session.hear(proxy.requests.popleft(), 0.0)
+            else:
+                for response in connection.session.responses(0.0):
+                    proxy.receive(response.message)
+        connection.publish(world)
+    converse(connection.session, proxy)
+    assert_holds(proxy, worlds[-1])
+    assert proxy.warming == set()
 
 
 @modelled

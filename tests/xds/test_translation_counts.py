@@ -32,10 +32,9 @@ CLUSTERS = SIZE.services + 2 * ROUTED
 
 
 @functools.cache
-def the_mesh() -> tuple[Worlds, World]:
-    """Read once for all tests; it is a value."""
-    worlds = Worlds()
-    return worlds, worlds.of(meshes.files(SIZE))
+def the_mesh() -> Worlds:
+    """What makes the worlds of all tests: the files are read once."""
+    return Worlds()
 
 
 class Running:
@@ -62,7 +61,7 @@ class Running:
             else:
                 self._files[name] = text
         ran, told = Counter(self.fleet.memo.made), [one.assignment.version for one in self.members]
-        world = the_mesh()[0].of(self._files, before=self._worlds.value)
+        world = the_mesh().of(self._files, before=self._worlds.value)
         self._worlds.publish(world)
         while self.fleet.progress is None or self.fleet.progress.revision != world.revision:
             await breathe()
@@ -72,7 +71,7 @@ class Running:
 
 @asynccontextmanager
 async def everybody() -> AsyncIterator[Running]:
-    worlds = Latest(the_mesh()[1])
+    worlds = Latest(the_mesh().of(meshes.files(SIZE)))
     # The clock stands still: a turn is never cut into slices, so it is over when it is seen to be.
     fleet = Fleet(FakeClock(), worlds)
     following = asyncio.create_task(fleet.run())

@@ -23,7 +23,6 @@ from xds.names import (
     INBOUND_PASSTHROUGH_CLUSTER,
     PASSTHROUGH_CLUSTER,
     inbound_cluster,
-    outbound_cluster,
 )
 from xds.resources import Resource
 from xds.translate import balancing, pool, transport
@@ -40,8 +39,7 @@ _PASSTHROUGH_SOURCE = "127.0.0.6"
 def outbound_clusters(view: OutboundView, memo: Memo) -> Iterator[Resource]:
     """One cluster per service port, one more per subset of it, and the two for everything else."""
     for cluster in view.clusters:
-        name = outbound_cluster(cluster.port.number, cluster.subset, cluster.service.host)
-        yield from memo.resource(name, outbound, cluster, view.settings)
+        yield from memo.resource(cluster.name, outbound, cluster, view.settings)
     yield from memo.resource(PASSTHROUGH_CLUSTER, passthrough, view.settings)
     yield from memo.resource(BLACK_HOLE_CLUSTER, black_hole, view.settings)
 
@@ -56,8 +54,7 @@ def inbound_clusters(view: InboundView, memo: Memo) -> Iterator[Resource]:
 
 def outbound(cluster: Cluster, settings: Settings) -> Resource:
     """The cluster of one service port, or of one subset of it."""
-    name = outbound_cluster(cluster.port.number, cluster.subset, cluster.service.host)
-    policy = cluster.policy
+    name, policy = cluster.name, cluster.policy
     if cluster.service.resolution is Resolution.DNS:
         made = fresh(_dns())
         write_endpoints(cluster.dns_endpoints, made.load_assignment)
@@ -70,6 +67,16 @@ def outbound(cluster: Cluster, settings: Settings) -> Resource:
     balancing.write(policy.load_balancer, made)
     outlier = policy.outlier_detection
     balancing.write_outlier_detection(outlier, made)
+    if not cluster.is_passed_on:  # else it is the caller who speaks TLS, and what is inside cannot be read
+        _write_spoken(cluster, made)
+    needs = (name,) if made.type == made.EDS else ()
+    return Resource.of(name, made, sources=cluster.sources, needs=needs)
+
+
+def _write_spoken(cluster: Cluster, made: Any) -> None:
+    """What is said on its connections, and how they are secured."""
+    policy = cluster.policy
+    outlier = policy.outlier_detection
     transport.write(cluster, made)
     is_automatic, is_checked = transport.needs_automatic_names(policy.tls)
     pool.write_protocol(
@@ -80,8 +87,6 @@ def outbound(cluster: Cluster, settings: Settings) -> Resource:
         is_name_automatic=is_automatic,
         is_name_checked=is_checked,
     )
-    needs = (name,) if made.type == made.EDS else ()
-    return Resource.of(name, made, sources=cluster.sources, needs=needs)
 
 
 def inbound(port: InboundPort, settings: Settings) -> Resource:
@@ -130,7 +135,15 @@ def _eds() -> Any:
     # Without a time limit: a changed cluster waits for its endpoints while the old one serves, instead of
     # going into force empty after 15 s.
     source = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
-    return envoy.parsed(_CLUSTER, {"type": "EDS", "eds_cluster_config": {"eds_config": source}})
+    return envoy.parsed(
+        _CLUSTER,
+        {
+            "type": "EDS",
+            "eds_cluster_config": {"eds_config": source},
+            # Envoy's own default would send requests to draining endpoints as soon as half of them drain.
+            "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        },
+    )
 
 
 @functools.cache

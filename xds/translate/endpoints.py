@@ -29,6 +29,7 @@ _ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 _CLUSTER_NAME = 1  # ClusterLoadAssignment.cluster_name
 _ENDPOINTS = 2  # ClusterLoadAssignment.endpoints
 _LB_ENDPOINTS = 2  # LocalityLbEndpoints.lb_endpoints
+_DRAINING = 3  # envoy.config.core.v3.HealthStatus
 
 # More than any mesh we are built for (DESIGN 5) has; a bound, because addresses come and go for ever.
 _REMEMBERED_ENDPOINTS = 65_536
@@ -66,7 +67,14 @@ def _group(locality: Locality, endpoints: list[Endpoint]) -> bytes:
     head = _locality(locality, sum(_weight(endpoint) for endpoint in endpoints))
     # By address: the order of a registry's answer must not look like a change.
     encoded = sorted(
-        (endpoint.address, endpoint.port, _weight(endpoint), endpoint.mutual_tls) for endpoint in endpoints
+        (
+            endpoint.address,
+            endpoint.port,
+            _weight(endpoint),
+            endpoint.mutual_tls,
+            endpoint.is_draining,
+        )
+        for endpoint in endpoints
     )
     return head + b"".join(field(_LB_ENDPOINTS, _lb_endpoint(*endpoint)) for endpoint in encoded)
 
@@ -77,7 +85,7 @@ def _weight(endpoint: Endpoint) -> int:
 
 
 @functools.lru_cache(maxsize=_REMEMBERED_ENDPOINTS)
-def _lb_endpoint(address: str, port: int, weight: int, is_marked: bool) -> bytes:
+def _lb_endpoint(address: str, port: int, weight: int, is_marked: bool, is_draining: bool) -> bytes:
     made = envoy.message(_LB_ENDPOINT)()
     socket = made.endpoint.address.socket_address
     socket.address = address
@@ -85,6 +93,9 @@ def _lb_endpoint(address: str, port: int, weight: int, is_marked: bool) -> bytes
     made.load_balancing_weight.value = weight
     if is_marked:
         made.metadata.filter_metadata["envoy.transport_socket_match"].update(MUTUAL_TLS_MARK)
+    if is_draining:
+        # Requests under way are finished and connections stay open; it gets nothing new.
+        made.health_status = _DRAINING
     return constraints.serialised(made)
 
 

@@ -57,8 +57,7 @@ class Shape:
         return self.offers == _PLAIN_HTTP
 
 
-_MESH_HTTP = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
-_MESH_TCP = ("istio-peer-exchange", "istio")
+_MESH_HTTP, _MESH_TCP = names.MESH_HTTP_OFFERS, names.MESH_TCP_OFFERS
 _PLAIN_HTTP = ("http/1.1", "h2c")
 
 # Istio, ``getFilterChainMatchOptions``. That a peer is of the mesh shows in the names it offers, and

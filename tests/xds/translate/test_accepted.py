@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from mesh.config import Config, ConfigObject
 from mesh.documents import parse_file
-from mesh.interning import Recall
 from mesh.kinds.objects import read_object
 from mesh.problems import has_errors
 from mesh.proxies import Interception
 from mesh.scope import OutboundKey, Scope
 from mesh.world import World
-from registries.entries import catalogue
+from tests.support.catalogues import catalogue
 from xds import translate
 from xds.memo import Memo
 
@@ -243,7 +242,7 @@ def broken(virtual: ConfigObject[Any], rule: ConfigObject[Any]) -> list[str]:
     """What could not be made of a mesh with these two, for both kinds of interception."""
     services = [an_object("ServiceEntry", f"s{n}", spec) for n, spec in enumerate(SERVICES)]
     config = Config.build([virtual, rule, *(one for one in services if one is not None)], None)
-    world = World(config=config, services=catalogue(config, Recall()))
+    world = World(config=config, services=catalogue(config))
     scope, memo = Scope(), Memo()
     for interception in (Interception.REDIRECT, Interception.NONE):
         view = scope.outbound(world, OutboundKey(namespace="shop", interception=interception))

@@ -68,6 +68,15 @@ def test_endpoints_are_grouped_by_locality_and_a_group_weighs_what_they_weigh() 
     ]
 
 
+def test_an_endpoint_that_drains_is_there_and_gets_nothing_new() -> None:
+    made = assigned(an_endpoint("10.0.0.1", is_draining=True), an_endpoint("10.0.0.2"))
+
+    assert made["endpoints"][0]["lb_endpoints"] == [
+        an_lb_endpoint("10.0.0.1", health_status="DRAINING"),
+        an_lb_endpoint("10.0.0.2"),
+    ]
+
+
 def test_a_weight_of_zero_is_one() -> None:
     assert assigned(an_endpoint(weight=0))["endpoints"][0]["load_balancing_weight"] == 1
 
