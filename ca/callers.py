@@ -6,7 +6,7 @@ a caller merely says about itself gets this far.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
@@ -15,6 +15,8 @@ from cryptography.x509.oid import NameOID
 from mesh.errors import Refused
 from mesh.identity import SpiffeId
 
+POD_UNIT = "pod"
+"""The organizational unit in the subject of a certificate that was issued for a Pod's token."""
 # What cryptography raises for certificates that OpenSSL may let pass.
 _UNREADABLE = (
     ValueError,
@@ -35,17 +37,23 @@ class Caller:
 
     identity: SpiffeId
     name: str
+    is_pod: bool = field(default=False, kw_only=True)
+    """Proven by the ServiceAccount token of a Pod; its certificates say so, and live as briefly as may be."""
 
 
 def from_certificate(der: bytes, now: datetime) -> Caller:
     """The caller behind a client certificate whose chain and key TLS has already verified.
 
     The dates are looked at again, because a connection may outlive the certificate it began with.
+
+    :raises Unproven: when it proves nobody.
+    :raises Refused: when it is a Pod's: its cluster is asked each time whether the Pod is still there.
     """
     try:
         # Parsing is lazy, so each of these may come as late as at a name.
         certificate = x509.load_der_x509_certificate(der)
         caller = Caller(_identity(certificate), _name(certificate))
+        is_pod = _is_pods(certificate)
     except _UNREADABLE:
         raise Unproven(
             "client certificate cannot be read", hint="use the certificate that this CA issued to the machine"
@@ -61,7 +69,17 @@ def from_certificate(der: bytes, now: datetime) -> Caller:
             f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC",
             hint=f"the control plane's clock says {now:%Y-%m-%d %H:%M:%S} UTC; compare it with the machine's",
         )
+    if is_pod:
+        raise Refused(
+            f"the certificate of Pod {caller.name!r} does not renew itself",
+            hint="ask with the Pod's ServiceAccount token, as meshwright enrol does",
+        )
     return caller
+
+
+def _is_pods(certificate: x509.Certificate) -> bool:
+    units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    return POD_UNIT in {unit.value for unit in units}
 
 
 def _identity(certificate: x509.Certificate) -> SpiffeId:

@@ -14,13 +14,11 @@ one loop and give it back while a token is used up, which waits for the disk.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import logging
 from collections.abc import Awaitable, Callable
 from ssl import SSLObject
-from typing import ParamSpec, TypeVar
 
 from aiohttp import web
 from cryptography import x509
@@ -29,6 +27,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certifi
 
 from ca.callers import Unproven, from_certificate
 from ca.counters import Counters
+from ca.disk import off_loop
 from ca.issuance import Chain, Issuer
 from ca.requests import SIZE_MAX, Malformed, read_request
 from ca.throttle import Throttle, TooMany
@@ -41,10 +40,6 @@ from mesh.latest import Latest
 log = logging.getLogger(__name__)
 
 WELL_KNOWN = "/.well-known/est"
-_DISK_SECONDS = 10
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def application(
@@ -88,10 +83,10 @@ class _Est:
         """Proof before parsing; all checks before the token is used up; that before anything is signed."""
         self._counters.requests.inc()
         self._throttle.admit(_address(request))
-        token = await _off_loop(self._tokens.check, _token(request), self._clock.now())
+        token = await off_loop(self._tokens.check, _token(request), self._clock.now())
         wanted = read_request(await request.read())
         vetted = self._issuer.vet(wanted, token.caller)
-        await _off_loop(self._tokens.use, token, wanted.key_hash, self._clock.now())
+        await off_loop(self._tokens.use, token, wanted.key_hash, self._clock.now())
         return self._issued(self._issuer.sign(vetted))
 
     async def simplereenroll(self, request: web.Request) -> web.Response:
@@ -185,15 +180,3 @@ def _certificates(certificates: list[x509.Certificate], content_type: str) -> we
 def _error(status: int, error: MeshError, headers: dict[str, str] | None = None) -> web.Response:
     lines = [str(error), error.hint] if error.hint else [str(error)]
     return web.Response(status=status, text="\n".join(lines) + "\n", headers=headers)
-
-
-async def _off_loop(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What waits for the disk, off the loop; a disk that hangs must not hang the caller too."""
-    try:
-        async with asyncio.timeout(_DISK_SECONDS):
-            return await asyncio.to_thread(call, *args, **kwargs)
-    except TimeoutError:
-        raise Unavailable(
-            f"the disk of the control plane did not answer within {_DISK_SECONDS} s",
-            hint="try again; the same token and key are accepted for ten minutes",
-        ) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import final
 
@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ca import minting
 from ca.authority import Authority
-from ca.callers import Caller
+from ca.callers import POD_UNIT, Caller
 from ca.profile import CONTROL_PLANE_ACCOUNT, Profile, control_plane, machine_name
 from ca.requests import PublicKey, Request
 from mesh.clock import Clock
@@ -39,7 +39,7 @@ _PURPOSES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyU
 class Vetted:
     """A request that passed every check. Only the two vetting functions make one."""
 
-    __slots__ = ("alternative_names", "identity", "name", "not_after", "not_before", "public_key")
+    __slots__ = ("alternative_names", "identity", "name", "not_after", "not_before", "public_key", "subject")
 
     def __init__(
         self,
@@ -50,11 +50,14 @@ class Vetted:
         *,
         proof: object,
         also: Iterable[x509.GeneralName] = (),
+        unit: str = "",
     ) -> None:
         if proof is not _VETTED:
             raise TypeError("Vetted comes out of vet(), nowhere else")
         self.public_key, self.identity, self.name = public_key, identity, name
         self.not_before, self.not_after = life
+        units = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit)] if unit else []
+        self.subject = x509.Name([*units, x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.alternative_names = [x509.UniformResourceIdentifier(str(identity)), *also]
 
 
@@ -85,8 +88,17 @@ def vet(request: Request, caller: Caller, profile: Profile, authority: Authority
             f"{caller.identity} is the control plane's own identity and is given to nobody",
             hint="choose another service account",
         )
-    life = _life(request, profile, authority, now)
-    return Vetted(request.public_key, caller.identity, machine_name(caller.name), life, proof=_VETTED)
+    # A Pod's token lives for an hour, and the Pod perhaps less: nobody turns it into months.
+    longest = profile.lifetime if caller.is_pod else profile.lifetime_max
+    life = _life(request, profile, authority, now, longest)
+    return Vetted(
+        request.public_key,
+        caller.identity,
+        machine_name(caller.name),
+        life,
+        proof=_VETTED,
+        unit=POD_UNIT if caller.is_pod else "",
+    )
 
 
 def vet_control_plane(
@@ -99,7 +111,7 @@ def vet_control_plane(
     """The one certificate with DNS names and addresses: EST clients that know no SPIFFE need them."""
     names = [_host(host) for host in hosts]
     identity = control_plane(authority.trust_domain)
-    life = _life(request, profile, authority, now)
+    life = _life(request, profile, authority, now, profile.lifetime_max)
     return Vetted(request.public_key, identity, CONTROL_PLANE_ACCOUNT, life, proof=_VETTED, also=names)
 
 
@@ -115,13 +127,15 @@ def _host(host: str | IPv4Address | IPv6Address) -> x509.GeneralName:
 
 
 def _life(
-    request: Request, profile: Profile, authority: Authority, now: datetime
+    request: Request, profile: Profile, authority: Authority, now: datetime, longest: timedelta
 ) -> tuple[datetime, datetime]:
     lifetime = request.lifetime or profile.lifetime
-    if lifetime > profile.lifetime_max:
+    if lifetime > longest:
         raise Refused(
-            f"lifetime {spoken_duration(lifetime)} is longer than {spoken_duration(profile.lifetime_max)}",
-            hint="ask for less, or raise ca.lifetimeMax",
+            f"lifetime {spoken_duration(lifetime)} is longer than {spoken_duration(longest)}",
+            hint="ask for less, or raise ca.lifetimeMax"
+            if longest == profile.lifetime_max
+            else "ask for less: a Pod renews with its token",
         )
     if now >= authority.not_after:
         raise Unavailable(
@@ -148,7 +162,7 @@ def _build(vetted: Vetted, authority: Authority) -> x509.CertificateBuilder:
     issuer = authority.certificate
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, vetted.name)]))
+        .subject_name(vetted.subject)
         .issuer_name(issuer.subject)
         .public_key(vetted.public_key)
         .serial_number(minting.serial_number())
@@ -167,8 +181,8 @@ def _verify(leaf: x509.Certificate, vetted: Vetted, authority: Authority) -> Non
     """Raises what no caller can have caused: a bug of ours, or a broken signer."""
     leaf.verify_directly_issued_by(authority.certificate)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    said = (list(names), leaf.public_key(), leaf.not_valid_before_utc, leaf.not_valid_after_utc)
-    meant = (vetted.alternative_names, vetted.public_key, vetted.not_before, vetted.not_after)
+    said = (leaf.subject, list(names), leaf.public_key(), leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+    meant = (vetted.subject, vetted.alternative_names, vetted.public_key, vetted.not_before, vetted.not_after)
     if said != meant:
         raise RuntimeError(f"signed something else than was vetted for {vetted.identity}")
     if leaf.not_valid_after_utc > authority.not_after:

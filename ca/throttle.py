@@ -25,17 +25,17 @@ class TooMany(Refused):
 
 
 class Throttle:
-    """Failures per address in the window that began with the first. Owned by the EST application."""
+    """Failures per address in the window that began with the first. Owned by the service that counts them."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, failures_max: int = FAILURES_MAX) -> None:
+        self._clock, self._failures_max = clock, failures_max
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def admit(self, address: str) -> None:
         """Let the address try. :raises TooMany: when it has failed too often."""
         began, count = self._failures.get(address, (0.0, 0))
         left = began + WINDOW_SECONDS - self._clock.monotonic()
-        if count >= FAILURES_MAX and left > 0:
+        if count >= self._failures_max and left > 0:
             seconds = int(left) + 1
             raise TooMany(
                 f"{count} failed attempts from {address} within {WINDOW_SECONDS:.0f} s",
