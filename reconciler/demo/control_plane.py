@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,9 +18,11 @@ from typing import Any, Self, TypeVar
 import aiohttp
 
 from mesh.clock import Clock
-from mesh.errors import Unavailable
+from mesh.errors import Refused, Unavailable
 from mesh.identity import SpiffeId
+from reconciler.demo.places import free_ports
 from reconciler.demo.processes import Processes, ours
+from reconciler.demo.repository import Push
 from reconciler.demo.standing import Status
 from reconciler.demo.workloads import LOOPBACK
 
@@ -35,6 +36,7 @@ MESHWRIGHT = (sys.executable, "-m", "reconciler.cli")
 POLL_S = 1
 ASK_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
+PUSH_LIMIT = timedelta(seconds=30)
 _BEAT = timedelta(milliseconds=20)
 
 
@@ -42,17 +44,16 @@ _BEAT = timedelta(milliseconds=20)
 class Ports:
     """Where the control plane listens, on 127.0.0.1."""
 
+    token: int
     xds: int
     est: int
     metrics: int
 
     @classmethod
     def free(cls) -> Self:
-        """Three that nobody uses now."""
-        with ExitStack() as probes:
-            taken = [probes.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(3)]
-            xds, est, metrics = (probe.getsockname()[1] for probe in taken)
-        return cls(xds=xds, est=est, metrics=metrics)
+        """Four that nobody uses now."""
+        token, xds, est, metrics = free_ports(4)
+        return cls(token=token, xds=xds, est=est, metrics=metrics)
 
 
 @dataclass(slots=True)
@@ -95,6 +96,25 @@ class ControlPlane:
         except TimeoutError:
             pass
         raise Unavailable(f"waited {limit.total_seconds():.0f} s for {awaited}", hint="the logs say more")
+
+    async def until_live(self, push: Push, proxies: int, limit: timedelta = PUSH_LIMIT) -> int:
+        """Wait until all of ``proxies`` have acknowledged the commit: milliseconds since the push began."""
+
+        def acknowledged_at_ms(status: Status) -> int | None:
+            if status.is_held(push.commit):
+                raise Refused(f"{push.commit[:7]} is held: {'; '.join(status.problems)}")
+            return status.acknowledged_at_ms if status.is_live(push.commit, proxies) else None
+
+        awaited = f"{push.commit[:7]} to be live on {proxies} proxies"
+        return max(await self.until(limit, awaited, acknowledged_at_ms) - push.began_at_ms, 0)
+
+    async def until_held(self, push: Push) -> tuple[str, ...]:
+        """Wait until the commit is held; the problems that hold it."""
+        return await self.until(
+            PUSH_LIMIT,
+            f"{push.commit[:7]} to be held",
+            lambda status: status.problems if status.is_held(push.commit) else None,
+        )
 
     async def until_ready(self, limit: timedelta) -> None:
         """Return when it says that nothing is awaited any more."""
@@ -151,9 +171,18 @@ async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
 
 @asynccontextmanager
 async def serving(
-    url: str, state: Path, ports: Ports, processes: Processes, clock: Clock
+    url: str,
+    state: Path,
+    processes: Processes,
+    clock: Clock,
+    *options: str | Path,
+    ports: Ports | None = None,
 ) -> AsyncIterator[ControlPlane]:
-    """A control plane that serves the repository at ``url``."""
+    """A control plane that serves the repository at ``url``; ``options`` are further ones of ``serve``.
+
+    ``ports`` are those of one that ran here before, where its proxies come back to.
+    """
+    ports = ports or Ports.free()
     await processes.start(
         "control-plane",
         *MESHWRIGHT,
@@ -166,6 +195,8 @@ async def serving(
         str(state),
         "--listen-address",
         LOOPBACK,
+        "--token-port",
+        str(ports.token),
         "--xds-port",
         str(ports.xds),
         "--est-port",
@@ -174,6 +205,7 @@ async def serving(
         str(ports.metrics),
         "--poll",
         str(POLL_S),
+        *options,
         folder=state.parent,
         environment=ours(),
     )

@@ -36,9 +36,9 @@ async def carry_out(step: Step, up: Stage) -> StepReport:
         commit = push.commit
         said = ""
         if step.course is Course.HELD:
-            said = f"held: {'; '.join(await up.until_held(push))}. "
+            said = f"held: {'; '.join(await up.control_plane.until_held(push))}. "
         else:
-            waited = await up.until_live(push)
+            waited = await up.control_plane.until_live(push, len(up.machines))
         seen = [(traffic, await up.visitor.pages(traffic.requests, traffic.user)) for traffic in step.traffic]
     except MeshError as error:
         observed, is_as_expected = str(error), False

@@ -112,11 +112,20 @@ class Processes:
                     hint=f"its last words are in {program.log}",
                 )
 
+    def suspend(self, program: Program) -> None:
+        """Let it hang: its connections stay open, and nothing is answered."""
+        _signal(program.process, signal.SIGSTOP)
+
+    def resume(self, program: Program) -> None:
+        _signal(program.process, signal.SIGCONT)
+
     async def end(self) -> None:
         """Ask all to end, newest first; what has not ended after a while is killed."""
         running, self._running = self._running[::-1], []
         for program in running:
             _signal(program.process, signal.SIGTERM)
+            # What is suspended does not hear it before it goes on.
+            _signal(program.process, signal.SIGCONT)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 for program in running:

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import ssl
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,23 +42,15 @@ class Machine:
     def name(self) -> str:
         return self.workload.name
 
-    async def start_program(self) -> None:
-        """Start the bookinfo program. A gateway has none."""
-        workload = self.workload
-        if not workload.port:
-            return
+    async def start_program(self, *module_and_arguments: str) -> None:
+        """Start the program that the proxy stands before: one of our modules, which listens on loopback."""
         await self.processes.start(
             self.name,
             sys.executable,
             "-m",
-            "reconciler.demo.services",
-            workload.labels["app"],
-            "--version",
-            workload.labels["version"],
+            *module_and_arguments,
             "--listen",
-            f"{LOOPBACK}:{workload.port}",
-            "--http-proxy",
-            f"{LOOPBACK}:{workload.http_proxy_port}",
+            f"{LOOPBACK}:{self.workload.port}",
             folder=self.folder,
             environment=ours(),
         )
@@ -138,7 +131,7 @@ class Machine:
 
     def _installation(self) -> Installation:
         workload = self.workload
-        ports = workload.proxy_ports
+        ports, own = workload.proxy_ports, workload.own_address or workload.address
         return Installation(
             node=NodeId(
                 role=workload.role,
@@ -151,10 +144,23 @@ class Machine:
             control_plane=(Socket(LOOPBACK, self.control_plane.ports.xds),),
             control_plane_id=CONTROL_PLANE,
             http_proxy_port=workload.http_proxy_port,
-            admin=Socket(workload.address, ports.admin),
-            metrics=Socket(workload.address, ports.metrics),
-            readiness=Socket(workload.address, ports.readiness),
+            admin=Socket(own, ports.admin),
+            metrics=Socket(own, ports.metrics),
+            readiness=Socket(own, ports.readiness),
         )
+
+
+async def enrol_all(machines: Iterable[Machine]) -> None:
+    """Get their first certificates, all at once.
+
+    :raises Unavailable: the first thing that went wrong.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            for machine in machines:
+                group.create_task(machine.enrol())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
 
 
 def _program() -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 
 _COLUMNS = (("commit", 7), ("step", 19), ("expected", 28), ("observed", 28), ("ACK after", 9), ("", 6))
@@ -14,7 +14,10 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """One row. ``push_to_ack_ms`` is ``None`` where no proxy had anything to acknowledge."""
+    """One row. ``push_to_ack_ms`` is ``None`` where nothing was pushed that a proxy had to acknowledge.
+
+    ``measured_ms`` are further times, by what they are of.
+    """
 
     name: str
     commit: str
@@ -22,6 +25,7 @@ class StepReport:
     expected: str
     observed: str
     ok: bool
+    measured_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +66,23 @@ class Table:
 
 
 def foot(report: Report) -> str:
-    """What the table is about, and what its times are."""
-    held = "every step held" if report.ok else "not every step held"
+    """What the times of the table are, and the verdict."""
     return (
-        f"\n{held}; {report.proxies} proxies, Envoy {report.envoy}. ACK after: from the beginning of "
-        "git push to the\nacknowledgement of the last proxy."
+        "\nACK after: from the beginning of git push to the acknowledgement of the last proxy.\n"
+        f"{verdict(report)}"
     )
+
+
+def verdict(report: Report) -> str:
+    """What held, in one line."""
+    of = len(report.steps)
+    failed = [step.name for step in report.steps if not step.ok]
+    held = (
+        f"{of - len(failed)} of {of} steps held, not: {', '.join(failed)}"
+        if failed or not of
+        else f"every step held ({of}): {', '.join(step.name for step in report.steps)}"
+    )
+    return f"{held}; {report.proxies} proxies, Envoy {report.envoy}"
 
 
 def head() -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
 from mesh.clock import Clock
+
+T = TypeVar("T")
 
 TIMEOUT_S = 15.0
 AT_ONCE = 6
@@ -54,24 +56,34 @@ class Visitor:
 
     async def pages(self, number: int, user: str = "") -> list[Page]:
         """Ask ``number`` times, a few at once."""
-        pages: list[Page] = []
-        numbers = itertools.count()
-
-        async def ask() -> None:
-            while next(numbers) < number:
-                pages.append(await self.page(user))
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, number)):
-                group.create_task(ask())
-        return pages
+        return await several(lambda: self.page(user), number)
 
     async def pages_until(self, done: asyncio.Event) -> list[Page]:
         """Ask one after another until ``done``, and once more after it."""
-        pages = []
-        while not done.is_set():
-            pages.append(await self.page())
-        return [*pages, await self.page()]
+        return await one_after_another(self.page, done)
+
+
+async def several(ask: Callable[[], Awaitable[T]], number: int) -> list[T]:
+    """The answers of ``number`` requests, a few at once."""
+    answers: list[T] = []
+    numbers = itertools.count()
+
+    async def some() -> None:
+        while next(numbers) < number:
+            answers.append(await ask())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(AT_ONCE, number)):
+            group.create_task(some())
+    return answers
+
+
+async def one_after_another(ask: Callable[[], Awaitable[T]], done: asyncio.Event) -> list[T]:
+    """The answers of requests until ``done``, and of one more after it."""
+    answers = []
+    while not done.is_set():
+        answers.append(await ask())
+    return [*answers, await ask()]
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: put up, perform, stay, tidy up.
+"""A demo from beginning to end: put up, perform, stay, tidy up.
 
 Told to end (Ctrl-C, SIGTERM, a closed terminal), it ends everything it started, closes every port and
 removes its folder. When a step did not hold, the folder stays, because its logs say why.
@@ -7,43 +7,51 @@ removes its folder. When a step did not hold, the folder stays, because its logs
 from __future__ import annotations
 
 import asyncio
-import shlex
 import shutil
 import signal
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sized
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Misconfigured
 from reconciler.demo import follow, report
-from reconciler.demo.performance import perform
+from reconciler.demo.control_plane import ControlPlane
 from reconciler.demo.report import Report, StepReport
-from reconciler.demo.stage import Say, Stage, stage
 
-INVITATION = """
-The mesh stays up until Ctrl-C.
-
-  gateway      {url}
-  repository   {bare}
-  logs         {logs}
-  status       {command} status --state {state}
-
-A commit to try; then everyone who asks the gateway sees black stars:
-
-  cd {clone}
-  sed -i 's/weight: 90/weight: 0/' reviews.yaml
-  git commit -qam 'Send all requests for reviews to v2' && git push -q
-
-Following pushes:
-"""
+Say = Callable[[str], None]
 
 
 class ToldToEnd(MeshError):
     """Someone ended the demo before it was over."""
+
+
+class Standing(Protocol):
+    """A mesh that is up, as far as every demo has it."""
+
+    @property
+    def control_plane(self) -> ControlPlane: ...
+
+    @property
+    def machines(self) -> Sized: ...
+
+    @property
+    def envoy_version(self) -> str: ...
+
+
+M = TypeVar("M", bound=Standing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play(Generic[M]):
+    """What one demo is: how its mesh is put up, what is done to it, and what visitors may try."""
+
+    stage: Callable[[Path, Clock, Say], AbstractAsyncContextManager[M]]
+    perform: Callable[[M], AsyncIterator[StepReport]]
+    invitation: Callable[[M, Path], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +77,16 @@ class _Played:
         return Report(envoy=self.envoy, proxies=self.proxies, steps=tuple(self.steps))
 
 
-async def demo(parent: Path | None, clock: Clock, audience: Audience, *, is_once: bool) -> Report:
+async def demo(
+    play: Play[M], parent: Path | None, clock: Clock, audience: Audience, *, is_once: bool
+) -> Report:
     """Run it in a new folder in ``parent`` (``None``: among the temporary files)."""
     folder = _new_folder(parent)
     played, is_kept = _Played(), True
     try:
         with _signals_end_this() as signalled:
             try:
-                await _play(folder, clock, audience, played, is_once=is_once)
+                await _play(play, folder, clock, audience, played, is_once=is_once)
             except asyncio.CancelledError:
                 is_kept = not all(step.ok for step in played.steps)
                 if not signalled():
@@ -94,38 +104,25 @@ async def demo(parent: Path | None, clock: Clock, audience: Audience, *, is_once
     return played.report
 
 
-async def _play(folder: Path, clock: Clock, audience: Audience, played: _Played, *, is_once: bool) -> None:
-    async with stage(folder, clock, audience.progress) as up:
+async def _play(
+    play: Play[M], folder: Path, clock: Clock, audience: Audience, played: _Played, *, is_once: bool
+) -> None:
+    async with play.stage(folder, clock, audience.progress) as up:
         played.envoy, played.proxies = up.envoy_version, len(up.machines)
-        async for step in perform(up):
+        async for step in play.perform(up):
             played.steps.append(step)
             audience.row(step)
         played.is_complete = True
         audience.line(report.foot(played.report))
         if not is_once:
-            await _stay(up, folder, audience)
+            audience.line(play.invitation(up, folder / "logs"))
+            await _stay(up, audience)
 
 
-async def _stay(up: Stage, folder: Path, audience: Audience) -> None:
-    audience.line(
-        INVITATION.format(
-            url=up.visitor.url,
-            bare=up.repository.bare,
-            clone=shlex.quote(str(up.repository.clone)),
-            logs=folder / "logs",
-            state=shlex.quote(str(up.control_plane.state)),
-            command=shlex.quote(_command()),
-        )
-    )
+async def _stay(up: Standing, audience: Audience) -> None:
     start = await up.control_plane.status()
     async for line in follow.lines(up.control_plane.beats(), start):
         audience.line(line)
-
-
-def _command() -> str:
-    """How the user can call us: by path, where our environment is not on theirs."""
-    script = Path(sys.executable).with_name("meshwright")
-    return str(script) if script.exists() and shutil.which("meshwright") is None else "meshwright"
 
 
 def _new_folder(parent: Path | None) -> Path:

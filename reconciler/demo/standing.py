@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 
@@ -27,6 +27,10 @@ class Status:
     pushed_at_ms: int | None
     acknowledged_at_ms: int | None
     refused: tuple[str, ...] = ()
+    disconnected: tuple[str, ...] = ()
+    """Workloads whose proxies are awaited, as ``name.namespace``."""
+    registries: Mapping[str, str] = field(default_factory=dict)
+    """How well each registry is heard."""
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> Self:
@@ -41,6 +45,8 @@ class Status:
             pushed_at_ms=live["pushed_at_ms"],
             acknowledged_at_ms=live["acknowledged_at_ms"],
             refused=tuple(_refusal(refusal) for refusal in live["refused"]),
+            disconnected=tuple(live["disconnected"]),
+            registries={one["name"]: one["state"] for one in answer["registries"]},
         )
 
     def is_live(self, commit: str, proxies: int) -> bool:

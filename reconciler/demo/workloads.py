@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,7 +33,10 @@ class ProxyPorts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One instance and its proxy. ``port`` is where its program listens; a gateway has none: 0."""
+    """One instance and its proxy. ``port`` is where its program listens; a gateway has none: 0.
+
+    ``own_address`` is where its proxy has the ports of its own, where that is another address.
+    """
 
     name: str
     namespace: str
@@ -42,6 +45,7 @@ class Workload:
     service_account: str
     port: int
     proxy_ports: ProxyPorts
+    own_address: str = ""
 
     @property
     def role(self) -> Role:
@@ -52,6 +56,11 @@ class Workload:
         return SpiffeId(TRUST_DOMAIN, self.namespace, self.service_account)
 
     @property
+    def place(self) -> str:
+        """Where others call it."""
+        return f"{self.address}:{self.port}"
+
+    @property
     def http_proxy_port(self) -> int:
         """Where its program finds the mesh. Its own: proxies listen for programs on 127.0.0.1."""
         return self.port + _HTTP_PROXY_ABOVE if self.port else 0
@@ -60,7 +69,9 @@ class Workload:
     def sockets(self) -> tuple[tuple[str, int], ...]:
         """Where it and its proxy listen."""
         ports = self.proxy_ports
-        own = tuple((self.address, port) for port in (ports.admin, ports.readiness, ports.metrics))
+        own = tuple(
+            (self.own_address or self.address, port) for port in (ports.admin, ports.readiness, ports.metrics)
+        )
         if not self.port:
             return own
         return (*own, (self.address, self.port), (LOOPBACK, self.port), (LOOPBACK, self.http_proxy_port))
@@ -87,18 +98,12 @@ def read(files: Mapping[str, str], ports: ProxyPorts) -> Cast:
     """The workloads that ``files`` declare, by file and place in it, and the URL of their gateway."""
     workloads: list[Workload] = []
     urls: list[str] = []
-    for name, text in files.items():
-        if not name.endswith(".yaml"):
-            continue
-        documents, problems = parse_file(name, text.encode())
-        if problems:
-            raise Misconfigured(f"the example cannot be read: {problems[0].message}", hint=f"look at {name}")
-        for document in documents:
-            match document.data.get("kind"):
-                case "WorkloadEntry":
-                    workloads.append(_workload(document.data, ports))
-                case "Gateway":
-                    urls.extend(_urls(document.data))
+    for document in documents(files):
+        match document.get("kind"):
+            case "WorkloadEntry":
+                workloads.append(entry(document, ports))
+            case "Gateway":
+                urls.extend(_urls(document))
     if not workloads or not urls:
         raise Misconfigured(
             "the example declares no WorkloadEntry or no Gateway", hint="look at examples/bookinfo"
@@ -106,7 +111,19 @@ def read(files: Mapping[str, str], ports: ProxyPorts) -> Cast:
     return Cast(tuple(workloads), urls[0])
 
 
-def _workload(data: Mapping[str, Any], ports: ProxyPorts) -> Workload:
+def documents(files: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+    """The documents of an example's YAML files, in order."""
+    for name, text in files.items():
+        if not name.endswith(".yaml"):
+            continue
+        found, problems = parse_file(name, text.encode())
+        if problems:
+            raise Misconfigured(f"the example cannot be read: {problems[0].message}", hint=f"look at {name}")
+        yield from (document.data for document in found)
+
+
+def entry(data: Mapping[str, Any], ports: ProxyPorts) -> Workload:
+    """The workload of a WorkloadEntry."""
     spec = data["spec"]
     return Workload(
         name=data["metadata"]["name"],

@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from mesh.clock import SystemClock
 from mesh.errors import Misconfigured
 from reconciler.demo import envoy, run
 from reconciler.demo.performance import carry_out
-from reconciler.demo.processes import ours
+from reconciler.demo.plays import PLAYS
 from reconciler.demo.report import StepReport
 from reconciler.demo.stage import Stage
 from reconciler.demo.steps import bookinfo
+from tests.support.demos import demo_in, left_in, running_in
 
 try:
     ENVOY = str(envoy.find())
@@ -48,42 +49,10 @@ WITHOUT_AN_ACKNOWLEDGEMENT = ("broken YAML", "renewal")
 Outcome = tuple[subprocess.CompletedProcess[str], Path]
 
 
-def running_in(folder: Path) -> list[str]:
-    """The command lines of processes that have to do with a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder) in line:
-            found.append(line)
-    return found
-
-
-def left_in(folder: Path) -> list[Path]:
-    return list(folder.iterdir())
-
-
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     folder = tmp_path_factory.mktemp("a demo")
-    command = [
-        sys.executable,
-        "-m",
-        "reconciler.cli",
-        "demo",
-        "--once",
-        "--output",
-        "json",
-        "--state",
-        str(folder),
-    ]
-    environment = ours() | {"MESHWRIGHT_ENVOY": ENVOY}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240, check=False, cwd=folder
-    )
-    return done, folder
+    return demo_in(folder, ENVOY), folder
 
 
 def test_every_step_holds(outcome: Outcome) -> None:
@@ -136,11 +105,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_a_user_can_push_until_told_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "perform", only_the_first_step)
     monkeypatch.setenv("MESHWRIGHT_ENVOY", ENVOY)
     told: list[str] = []
     audience = run.Audience(progress=lambda _: None, row=lambda _: None, line=told.append)
-    demo = asyncio.create_task(run.demo(tmp_path, SystemClock(), audience, is_once=False))
+    play = replace(PLAYS["bookinfo"], perform=only_the_first_step)
+    demo = asyncio.create_task(run.demo(play, tmp_path, SystemClock(), audience, is_once=False))
     await until(lambda: len(told) > 1 or demo.done())
     (folder,) = left_in(tmp_path)
 

@@ -8,7 +8,9 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +18,8 @@ from click.testing import CliRunner, Result
 from mesh.clock import Clock
 from mesh.errors import Misconfigured
 from reconciler.cli import main
-from reconciler.demo import envoy, places, run
+from reconciler.demo import envoy, places, run, workloads
+from reconciler.demo.plays import PLAYS
 from reconciler.demo.report import Report, StepReport
 from reconciler.demo.stage import stage
 from tests.support.clock import FakeClock
@@ -35,7 +38,9 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
             HELD if ok else StepReport(**{name: getattr(HELD, name) for name in HELD.__slots__} | {"ok": ok})
         )
 
-        async def played(_: Path | None, clock: Clock, audience: run.Audience, *, is_once: bool) -> Report:
+        async def played(
+            _: run.Play[Any], parent: Path | None, clock: Clock, audience: run.Audience, *, is_once: bool
+        ) -> Report:
             audience.progress("starting the control plane")
             audience.row(step)
             return Report(envoy="1.40.0", proxies=7, steps=(step,))
@@ -58,6 +63,14 @@ def test_text_is_a_table_that_grows(demo: Callable[..., Result]) -> None:
     lines = demo("--once").stdout.splitlines()
 
     assert [line.split()[0] for line in lines] == ["commit", "-------", "3f2a91c"]
+
+
+def test_what_stayed_up_ends_with_what_held(demo: Callable[..., Result]) -> None:
+    assert demo().stdout.splitlines()[-1] == ("every step held (1): reviews 90/10; 7 proxies, Envoy 1.40.0")
+
+
+def test_a_demo_that_there_is_not_is_named(demo: Callable[..., Result]) -> None:
+    assert demo("bookinfoo").exit_code == 2
 
 
 def test_a_step_that_did_not_hold_is_the_exit_code(demo: Callable[..., Result]) -> None:
@@ -129,16 +142,14 @@ async def test_a_missing_program_is_named_with_what_brings_it_and_no_folder_stay
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if name in present else None)
     said: list[str] = []
     with pytest.raises(Misconfigured) as error:
-        await run.demo(tmp_path, FakeClock(), an_audience(said), is_once=True)
+        await run.demo(PLAYS["bookinfo"], tmp_path, FakeClock(), an_audience(said), is_once=True)
 
     assert str(error.value) == f"no {program} on this machine"
     assert error.value.hint == f"install it: apt install {program}"
     assert (said, left_in(tmp_path)) == ([], [])
 
 
-async def test_told_to_end_while_it_is_set_up_it_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_told_to_end_while_it_is_set_up_it_leaves_nothing(tmp_path: Path) -> None:
     @asynccontextmanager
     async def never_up(folder: Path, *_: object) -> AsyncIterator[None]:
         (folder / "logs").mkdir()
@@ -146,10 +157,11 @@ async def test_told_to_end_while_it_is_set_up_it_leaves_nothing(
         await asyncio.Event().wait()
         yield
 
-    monkeypatch.setattr(run, "stage", never_up)
     said: list[str] = []
     with pytest.raises(run.ToldToEnd) as error:
-        await run.demo(tmp_path, FakeClock(), an_audience(said), is_once=True)
+        await run.demo(
+            replace(PLAYS["bookinfo"], stage=never_up), tmp_path, FakeClock(), an_audience(said), is_once=True
+        )
 
     assert str(error.value) == "the demo was told to end before its last step"
     assert (said, left_in(tmp_path)) == ([], [])
@@ -159,4 +171,4 @@ def test_a_machine_without_a_free_place_is_told_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(places, "_claim", lambda _: None)
 
     with pytest.raises(Exception, match=r"^none of 40 places on the loopback network is free$"):
-        places.find({})
+        places.find({}, workloads.read)

@@ -49,10 +49,14 @@ asyncio.run(main())
 
 def is_running(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state(pid) != "Z"
     except FileNotFoundError:
         return False
-    return state != "Z"
+
+
+def state(pid: int) -> str:
+    """``S`` sleeping, ``T`` stopped, ``Z`` ended (proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -77,6 +81,23 @@ async def test_a_program_that_does_not_listen_is_killed(
         await until(lambda: program.log.read_text() == "up\n")
 
     assert program.process.returncode == -signal.SIGKILL
+
+
+async def test_a_suspended_program_hangs_until_it_is_resumed(tmp_path: Path) -> None:
+    async with Processes(tmp_path) as processes:
+        program = await processes.start("sleeper", *SLEEPER, folder=tmp_path)
+        processes.suspend(program)
+        await until(lambda: state(program.process.pid) == "T")
+        processes.resume(program)
+        await until(lambda: state(program.process.pid) != "T")
+
+
+async def test_a_suspended_program_ends_like_the_others(tmp_path: Path) -> None:
+    async with Processes(tmp_path) as processes:
+        program = await processes.start("sleeper", *SLEEPER, folder=tmp_path)
+        processes.suspend(program)
+
+    assert program.process.returncode == -signal.SIGTERM
 
 
 async def test_children_of_programs_end_too(tmp_path: Path) -> None:

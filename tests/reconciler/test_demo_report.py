@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from reconciler.demo.report import Report, StepReport, Table, as_json, row
+from reconciler.demo.report import Report, StepReport, Table, as_json, foot, row
 
 STEP = StepReport(
     name="reviews 90/10",
@@ -14,6 +14,7 @@ STEP = StepReport(
     expected="v1 90 %, v2 10 %",
     observed="v1 178, v2 22 of 200",
     ok=True,
+    measured_ms={"push_to_first_ack": 31},
 )
 HEAD = """\
 commit   step                 expected                      observed                      ACK after
@@ -36,6 +37,7 @@ def test_the_json_says_what_it_promises() -> None:
                 "expected": "v1 90 %, v2 10 %",
                 "observed": "v1 178, v2 22 of 200",
                 "ok": True,
+                "measured_ms": {"push_to_first_ack": 31},
             }
         ],
     }
@@ -50,6 +52,13 @@ def test_one_step_that_did_not_hold_makes_the_demo_fail() -> None:
 
 def test_a_demo_without_steps_has_shown_nothing() -> None:
     assert replace(REPORT, steps=()).exit_code == 1
+
+
+def test_the_last_line_says_what_held_and_what_did_not() -> None:
+    failed = replace(REPORT, steps=(STEP, replace(STEP, name="renewal", ok=False)))
+
+    assert foot(REPORT).splitlines()[-1] == "every step held (1): reviews 90/10; 7 proxies, Envoy 1.40.0"
+    assert foot(failed).splitlines()[-1] == "1 of 2 steps held, not: renewal; 7 proxies, Envoy 1.40.0"
 
 
 def test_the_table_begins_with_its_head_and_says_it_once() -> None:

@@ -402,7 +402,7 @@ def test_what_cannot_be_read_of_the_port_is_said_and_passed_over(meta: dict[str,
 
 @pytest.mark.parametrize("port", [70000, -5, 65536])
 def test_one_instance_with_a_port_that_is_none_does_not_freeze_its_service(port: int) -> None:
-    """Consul takes any number at ``/v1/catalog/register``; Envoy refuses the endpoints of the whole service."""
+    """Consul takes any number at `XX."""
     entries = an_entry(1, Port=port, Meta={"serviceAccount": "shop"}), an_entry(2)
 
     assert [one.ports for one in offer_of(*entries).instances] == [((80, 80),)]

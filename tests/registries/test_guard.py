@@ -185,7 +185,7 @@ def test_a_registry_that_bleeds_to_zero_over_two_minutes_is_held_at_half() -> No
         believed = source.says({"web": range(left)} if left else {}, after=2)
         assert counts(believed)["web"] == max(left, 30)
     # Each is believed in its turn, when it has been missing for the dwell.
-    assert counts(source.passes(3 * MINUTES))["web"] == 30
+    assert counts(source.passes(4 * MINUTES))["web"] == 30
     assert counts(source.passes(2)) == {"web": 29}
     assert counts(source.passes(2 * MINUTES)) == {}
 
@@ -418,7 +418,7 @@ def test_another_share_and_dwell_hold_for_what_is_held_later() -> None:
     source = Source()
     source.says({**ALL, **REST})
     source.says({"web": [], **REST})
-    source.guard.configure(Guards(share=900_000, dwell=timedelta(minutes=1)))
+    source.guard.configure(Guards(share=90, dwell=timedelta(minutes=1)))
     assert [held.believed_at for held in source.holds] == [source.moment.wall + timedelta(minutes=5)]
     assert len(numbers(source.passes(4 * MINUTES), "web")) == 20
     assert numbers(source.passes(1 * MINUTES), "web") == set()

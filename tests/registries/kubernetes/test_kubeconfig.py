@@ -103,7 +103,7 @@ def test_the_name_in_the_servers_certificate_may_be_said() -> None:
         (
             a_kubeconfig({"certificate-authority-data": SECRET}),
             "cluster 'c' of the kubeconfig: certificate-authority-data is not base64",
-            "",
+            "kubectl config view --raw --flatten writes it so",
         ),
         (
             a_kubeconfig(user={"auth-provider": {"name": "gcp"}}),
@@ -148,7 +148,49 @@ def test_the_name_in_the_servers_certificate_may_be_said() -> None:
             "exec of user 'u' of the kubeconfig: interactiveMode Always needs a person",
             "use a program that can do without",
         ),
-        (a_kubeconfig(user={"token": [SECRET]}), "user 'u': token: expected text, found list", ""),
+        (
+            a_kubeconfig(user={"token": [SECRET]}),
+            "user 'u': token: expected text, found list",
+            "quote what is no text",
+        ),
+        (
+            a_kubeconfig({"certificate-authority-data": "\u00e9"}),
+            "cluster 'c' of the kubeconfig: certificate-authority-data is not base64",
+            "kubectl config view --raw --flatten writes it so",
+        ),
+        (
+            a_kubeconfig({"server": "https://one two:6443"}),
+            "cluster 'c' of the kubeconfig: server is no URL",
+            "expected https://<host>:<port>",
+        ),
+        *(
+            (
+                a_kubeconfig(user={"exec": {**LOGIN, "args": args}}),
+                "exec of user 'u': args is not a list of text",
+                "quote what is no text",
+            )
+            for args in (5, "one", [5], ["\0"], {"a": "b"})
+        ),
+        *(
+            (
+                a_kubeconfig(user={"exec": {**LOGIN, "env": env}}),
+                "exec of user 'u': env is not a list of names and values",
+                "expected - {name: <name>, value: <text>}",
+            )
+            for env in (["A=b"], {"A": "b"}, [{"name": "A", "value": "\0"}], [{"value": "b"}], [{"name": "A=b"}])
+        ),
+        *(
+            (
+                a_kubeconfig({"certificate-authority": "\0"} if of == "cluster 'c'" else None, user=user),
+                f"{of}: {field}: a NUL character or half a character",
+                "write it anew",
+            )
+            for of, field, user in (
+                ("cluster 'c'", "certificate-authority", {}),
+                ("user 'u'", "tokenFile", {"tokenFile": "\0"}),
+                ("exec of user 'u'", "command", {"exec": {**LOGIN, "command": "\0"}}),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(content: bytes, message: str, hint: str) -> None:
