@@ -5,13 +5,13 @@ else a bearer token (15011): a ServiceAccount token of a configured cluster, or 
 what the signing request says of itself is not read. Unlike Istio, nobody asks on behalf of another (Istio's
 ``ImpersonatedIdentity``) and nobody chooses the signer.
 
-Who asks is a stranger until its proof holds, so each address has few calls at a time and each call few seconds
-to say what it wants. A failure is held against the token that failed, and against the address, which has more
-of them: a whole cluster may come from one. It is not held against the account that the token names, which is
-anybody's to write.
+Who asks is a stranger until its proof holds, so each address has few calls at a time, and each call few
+seconds to say what it wants. A failure is held against the token that failed, and against the address, which
+may have more of them: a whole cluster may come from one. It is not held against the account that the token
+names, which is anybody's to write.
 
-All state is on disk (join tokens), counts failures or counts calls under way; calls run on one loop and hand it
-back while a token is reviewed or used up.
+All state is on disk (join tokens), counts failures or counts calls under way; calls run on one loop and hand
+it back while a token is reviewed or used up.
 """
 
 from __future__ import annotations

@@ -35,6 +35,11 @@ class ObjectKey:
         return f"{self.kind}/{self.namespace}/{self.name}"
 
 
+def is_loopback(text: str) -> bool:
+    """Whether it is an address that only its own host means."""
+    return is_ip(text) and ipaddress.ip_address(text).is_loopback
+
+
 def is_ip(text: str) -> bool:
     """Whether the text is one IP address (not a CIDR)."""
     try:

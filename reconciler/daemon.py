@@ -34,6 +34,7 @@ from ca.trust import TrustBundle
 from mesh.clock import Clock
 from mesh.errors import MeshError, Misconfigured, Refused
 from mesh.latest import Latest
+from mesh.names import is_loopback
 from mesh.services import GIT
 from mesh.world import Trust
 from reconciler import admin, memory, ports, registry_report, status
@@ -146,7 +147,7 @@ class _Daemon:
             self._worlds.latest,
             roster,
             file=settings.state / _ENROLLED,
-            is_one_host=ports.is_loopback(settings.listen_address),
+            is_one_host=is_loopback(settings.listen_address),
         )
         self._fleet = Fleet(clock, self._worlds.latest, self._enrolment)
         self._server: Server | None = None

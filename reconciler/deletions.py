@@ -41,7 +41,10 @@ from reconciler.units import owner, shown
 
 CODE = "MW0019"
 ALLOWANCE = "Meshwright-Allow-Removal: yes"
-_HINT = f"put them back, or say {ALLOWANCE!r} in a commit, or run `meshwright registries release git`"
+_HINT = (
+    f"put them back, or say {ALLOWANCE!r} in the commit that removes them, "
+    "or run `meshwright registries release git`"
+)
 _MILLION = 1_000_000
 
 Vouched = Callable[[Mapping[str, Collection[ObjectKey]]], frozenset[ObjectKey]]

@@ -174,6 +174,12 @@ class Clone:
                 at = self._object(at.parent_ids[0], pygit2.Commit)
             return tuple(found if str(at.id) == since else found[:1])
 
+    def parent(self, commit: str) -> str | None:
+        """The first parent, if there is one."""
+        with _reading():
+            parents = self._object(commit, pygit2.Commit).parent_ids
+            return str(parents[0]) if parents else None
+
     def subtree(self, tree: str, path: str) -> str | None:
         """The tree that stands at ``path``, if there is one."""
         with _reading():

@@ -25,11 +25,6 @@ log = logging.getLogger(__name__)
 Names = tuple[str | ipaddress.IPv4Address | ipaddress.IPv6Address, ...]
 
 
-def is_loopback(address: str) -> bool:
-    """Whether only programs of this host can connect."""
-    return is_ip(address) and ipaddress.ip_address(address).is_loopback
-
-
 def names(settings: Settings) -> Names:
     """What this host is called by those who connect: its certificate says so."""
     own = settings.listen_address

@@ -32,7 +32,7 @@ from functools import lru_cache
 
 from mesh.labels import Labels, labels
 from mesh.listeners import RESERVED_PORTS
-from mesh.names import host_covers, is_ip
+from mesh.names import host_covers, is_ip, is_loopback
 from mesh.problems import Problem, Where
 from mesh.services import (
     Endpoint,
@@ -185,6 +185,10 @@ def _endpoints(service: Service, joined: Iterable[Joined]) -> tuple[ServiceEndpo
                 continue
             known_as = _labelled(place.labels, part.registry)
             for port, target in part.serving(instance):
+                if target in RESERVED_PORTS and is_loopback(place.address):
+                    # Whoever calls it would reach the admin port of an Envoy of its own host.
+                    ties.setdefault(place.address, _no_port(service, part.registry, place, target))
+                    continue
                 if not 0 < target < PORTS_END:
                     ties.setdefault(place.address, _no_port(service, part.registry, place, target))
                     continue
@@ -300,8 +304,8 @@ def _no_port(service: Service, registry: str, place: Workload, number: int) -> P
     return Problem(
         code="MW0024",
         where=_at(registry),
-        message=f"{place.name} of {service.key} is at port {number}, which is no port: not served",
-        hint="expected a port from 1 to 65535",
+        message=f"{place.name} of {service.key} is at {place.address}:{number}: not served",
+        hint="expected a port from 1 to 65535, and none of a proxy's own behind a loopback address",
     )
 
 

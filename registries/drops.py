@@ -98,7 +98,8 @@ class Count:
     def believe(self, gone: int, heard: float) -> None:
         """So many are believed to be gone: they no longer count as missing."""
         if self.drop is not None and gone:
-            self.drop.baseline -= gone
+            # What went before the dwell is in none of the numbers that were named since.
+            self.drop.baseline = max(self.drop.baseline - gone, self._peak(heard, self.drop.guards))
             if self.drop.over_since is None and not is_drop(
                 self.newest, self.drop.baseline, self.drop.guards
             ):

@@ -13,10 +13,11 @@ from mesh.problems import Problem
 
 
 class Guards(Kind):
-    """Removals are held when more than ``share`` of more than ``above`` endpoints go at once.
+    """Removals are held when more than ``share`` of more than ``above`` endpoints go within ``dwell``.
 
     Both hold for the endpoints of one service and for those of one registry. What is held is believed when
-    the registry has said the same for the time of ``dwell``, or when an operator releases it.
+    the registry has said the same for the time of ``dwell``, or when an operator releases it; other settings
+    than those that hold it change nothing about that.
     """
 
     disabled: Flag = False

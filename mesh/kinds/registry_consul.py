@@ -30,6 +30,9 @@ class ConsulMapping(Kind):
     hostnames: Texts = ("{name}.service.consul",)
     namespace: Text = "default"
     """Where no instance's meta says one."""
+    namespaces: Texts = ()
+    """Others that an instance's meta may name; ``*`` is any. Who may register a service then speaks for them:
+    a namespace is part of an identity, and of what policies select."""
     namespace_meta: Text = "namespace"
     account_meta: Text = "serviceAccount"
     protocol_meta: Text = "protocol"
@@ -50,6 +53,10 @@ class ConsulMapping(Kind):
     """Keys of the *node's* meta, for the locality; the region is the datacenter where the node says none."""
     labels: FrozenMap[Text, Text] = FrozenMap()
     """Given to every instance; its own meta and tags win."""
+
+    def may_name(self, namespace: str) -> bool:
+        """Whether an instance may say that it is of this namespace."""
+        return namespace == self.namespace or not {"*", namespace}.isdisjoint(self.namespaces)
 
 
 class Consul(Kind):

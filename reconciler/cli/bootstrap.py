@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import click
 
-from mesh.names import DEFAULT_DOMAIN
 from mesh.proxies import Interception
 from reconciler import installing
+from reconciler.cli.options import (
+    PORT,
+    admin_port_option,
+    http_proxy_port_option,
+    interception_option,
+    trust_domain_option,
+)
 from reconciler.installing import Ports
-
-_PORT = click.IntRange(1, 65535)
 
 
 @click.command()
@@ -22,32 +26,15 @@ _PORT = click.IntRange(1, 65535)
     metavar="HOST:PORT",
     help="Where the control plane is; the port is 15012 unless given (may be given again).",
 )
-@click.option(
-    "--trust-domain", default=DEFAULT_DOMAIN, show_default=True, help="Whom the mesh's CA signs for."
-)
+@trust_domain_option
 @click.option("--gateway", "is_gateway", is_flag=True, help="A gateway, not the sidecar of an application.")
-@click.option(
-    "--interception",
-    type=click.Choice([str(mode) for mode in Interception]),
-    default=str(Interception.REDIRECT),
-    show_default=True,
-    help="How the application's traffic reaches it; NONE: by addresses and the HTTP proxy port.",
-)
-@click.option(
-    "--http-proxy-port", type=_PORT, metavar="PORT", help="An HTTP proxy for the application, on 127.0.0.1."
-)
+@interception_option
+@http_proxy_port_option
 @click.option("--group", default="", metavar="NAME", help="The WorkloadGroup in which it enrols itself.")
-@click.option(
-    "--admin-port",
-    type=_PORT,
-    default=15000,
-    show_default=True,
-    metavar="PORT",
-    help="Envoy's own, on 127.0.0.1.",
-)
+@admin_port_option
 @click.option(
     "--metrics-port",
-    type=_PORT,
+    type=PORT,
     default=15090,
     show_default=True,
     metavar="PORT",
@@ -55,7 +42,7 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option(
     "--readiness-port",
-    type=_PORT,
+    type=PORT,
     default=15021,
     show_default=True,
     metavar="PORT",

@@ -8,12 +8,15 @@ from pathlib import Path
 import click
 
 from mesh.clock import SystemClock
-from mesh.names import DEFAULT_DOMAIN
 from mesh.proxies import Interception
 from reconciler import logs
+from reconciler.cli.options import (
+    admin_port_option,
+    http_proxy_port_option,
+    interception_option,
+    trust_domain_option,
+)
 from reconciler.enrolling import start
-
-_PORT = click.IntRange(1, 65535)
 
 
 @click.command()
@@ -56,28 +59,11 @@ _PORT = click.IntRange(1, 65535)
     metavar="FILE",
     help="The root of the mesh's CA: a file, or the PEM itself.",
 )
-@click.option(
-    "--trust-domain", default=DEFAULT_DOMAIN, show_default=True, help="Whom the mesh's CA signs for."
-)
+@trust_domain_option
 @click.option("--cluster", default="", metavar="NAME", help="The Pod's cluster, where there are several.")
-@click.option(
-    "--interception",
-    type=click.Choice([str(mode) for mode in Interception]),
-    default=str(Interception.REDIRECT),
-    show_default=True,
-    help="How the application's traffic reaches Envoy.",
-)
-@click.option(
-    "--http-proxy-port", type=_PORT, metavar="PORT", help="An HTTP proxy for the application, on 127.0.0.1."
-)
-@click.option(
-    "--admin-port",
-    type=_PORT,
-    default=15000,
-    show_default=True,
-    metavar="PORT",
-    help="Envoy's own, on 127.0.0.1.",
-)
+@interception_option
+@http_proxy_port_option
+@admin_port_option
 @click.option(
     "--probes",
     envvar="MESHWRIGHT_PROBES",

@@ -73,7 +73,7 @@ async def certificate(
         raise Refused(
             f"{server} answered something else than certificates", hint="is it a control plane?"
         ) from None
-    _check(server, key, chain, anchors, now)
+    check(server, key, chain, anchors, now)
     return Issued(
         key=minting.key_pem(key),
         chain=minting.pem(*chain).decode(),
@@ -111,13 +111,14 @@ def _signing_request(key: ec.EllipticCurvePrivateKey) -> str:
     return request.public_bytes(Encoding.PEM).decode()
 
 
-def _check(
+def check(
     server: Server,
     key: ec.EllipticCurvePrivateKey,
     chain: Sequence[x509.Certificate],
     anchors: Sequence[x509.Certificate],
     now: datetime,
 ) -> None:
+    """Whether what was answered can be put in use. :raises Refused: when it cannot."""
     leaf = chain[0]
     if leaf.public_key() != key.public_key():
         raise Refused(f"{server} signed a key that is not this Pod's", hint="ask the operator of the mesh")

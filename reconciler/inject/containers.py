@@ -80,8 +80,8 @@ def _enrolment(
     ]
     if probes:
         said = json.dumps([asdict(probe) for probe in probes], separators=(",", ":"))
-        # Else the kubelet would put one of the variables there.
-        said = said.replace("$(", "$$(")
+        # Else the kubelet would put one of the variables there: it reads $(NAME) so, and $$ as one $.
+        said = said.replace("$", "$$")
         environment.append({"name": "MESHWRIGHT_PROBES", "value": said})
     is_captured = wishes.interception is not Interception.NONE
     return {

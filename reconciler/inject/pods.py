@@ -13,7 +13,7 @@ from typing import Any
 from mesh.proxies import Interception
 from reconciler.inject import containers, wishes
 from reconciler.inject.flaws import Flaws
-from reconciler.inject.probes import led_through
+from reconciler.inject.probes import is_name, is_port, led_through
 from reconciler.inject.sidecar import ANNOTATION, PORTS, TLS_MODE, USER, Sidecar
 from reconciler.inject.wishes import Wishes
 from xds.probes import Probe
@@ -25,7 +25,14 @@ def with_sidecar(pod: Object, sidecar: Sidecar, flaws: Flaws) -> dict[str, Any] 
     """The Pod with its sidecar. ``None`` when it shall have none, or has it already."""
     metadata, spec = _mapping(pod, "metadata"), _mapping(pod, "spec")
     labels, notes = _mapping(metadata, "labels"), _mapping(metadata, "annotations")
-    if wishes.is_out(labels, notes) or ANNOTATION in notes:
+    if wishes.is_out(labels, notes):
+        return None
+    if ANNOTATION in notes:
+        if not _has_sidecar(spec):
+            flaws.at("metadata", "annotations", ANNOTATION).error(
+                "the Pod is said to have its sidecar, and has none",
+                f"take the annotation out; who wants no sidecar says so by {wishes.INJECT}: 'false'",
+            )
         return None
     wished, found = wishes.read(notes)
     for flaw in found:
@@ -36,7 +43,7 @@ def with_sidecar(pod: Object, sidecar: Sidecar, flaws: Flaws) -> dict[str, Any] 
             here.no_effect(flaw.message)
     _check(spec, flaws.at("spec"))
     # A Pod that is there to end, as a Job's, never would with a plain container beside it.
-    ends = spec.get("restartPolicy") in {"Never", "OnFailure"}
+    ends = spec.get("restartPolicy") in ("Never", "OnFailure")
     is_native = ends or (sidecar.is_native if wished.is_native is None else wished.is_native)
     whole = pod if "metadata" in pod else {"metadata": {}, **pod}
     return {
@@ -48,6 +55,11 @@ def with_sidecar(pod: Object, sidecar: Sidecar, flaws: Flaws) -> dict[str, Any] 
         },
         "spec": _with_containers(spec, sidecar, wished, flaws.at("spec"), is_native=is_native),
     }
+
+
+def _has_sidecar(spec: Object) -> bool:
+    kinds = ("initContainers", "containers")
+    return any(one.get("name") == containers.PROXY for kind in kinds for _, one in _listed(spec, kind))
 
 
 def _with_containers(
@@ -99,6 +111,11 @@ def _check_container(container: Object, flaws: Flaws) -> None:
     name = container.get("name")
     if name in containers.NAMES:
         flaws.at("name").error(f"the name {name!r} is the sidecar's", "call the container something else")
+    elif not is_name(name):
+        flaws.at("name").error(
+            f"expected the name of a container, found {name!r}",
+            "write lower case letters, digits and '-', with a letter or digit at both ends",
+        )
     elif name == "istio-proxy":
         flaws.error(
             "the Pod has Istio's sidecar already: two would capture the same traffic",
@@ -106,10 +123,11 @@ def _check_container(container: Object, flaws: Flaws) -> None:
         )
     _check_user(_mapping(container, "securityContext"), f"container {name!r}", flaws.at("securityContext"))
     for index, port in _listed(container, "ports"):
-        if port.get("containerPort") in PORTS:
-            flaws.at("ports", index, "containerPort").error(
-                f"port {port['containerPort']} is the sidecar's", "let the application listen at another one"
-            )
+        number, here = port.get("containerPort"), flaws.at("ports", index, "containerPort")
+        if not is_port(number):
+            here.error(f"expected a port between 1 and 65535, found {number!r}", "write a number")
+        elif number in PORTS:
+            here.error(f"port {number} is the sidecar's", "let the application listen at another one")
 
 
 def _check_user(context: Object, who: str, flaws: Flaws) -> None:

@@ -6,8 +6,9 @@ stays as it was written. What names another host than the Pod is no question to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from reconciler.inject.flaws import Flaws
 from xds.probes import PORT, Means, Probe
@@ -19,11 +20,27 @@ _HANDLERS = ("httpGet", "tcpSocket", "grpc")
 _HOOK_SECONDS = 3600
 
 Object = Mapping[str, Any]
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_name(said: object) -> TypeGuard[str]:
+    """Whether this can be what a container is called (RFC 1123, a label)."""
+    return isinstance(said, str) and _NAME.fullmatch(said) is not None
+
+
+def is_port(said: object) -> TypeGuard[int]:
+    """Whether this is the number of a port."""
+    return isinstance(said, int) and not isinstance(said, bool) and 0 < said < 65536
 
 
 def led_through(container: Object, flaws: Flaws) -> tuple[dict[str, Any], tuple[Probe, ...]]:
-    """The container with its questions asked of Envoy, and what Envoy has to know of them."""
-    name, changed, probes = str(container.get("name", "")), dict(container), []
+    """The container with its questions asked of Envoy, and what Envoy has to know of them.
+
+    One without a proper name stays as it is: no path could be named after it.
+    """
+    name, changed, probes = container.get("name"), dict(container), []
+    if not is_name(name):
+        return changed, ()
     for field, path in _PROBES.items():
         asked = container.get(field)
         if isinstance(asked, dict):
@@ -92,13 +109,13 @@ def _asked_of_envoy(asked: Object, probe: Probe) -> dict[str, Any]:
 
 
 def _port(container: Object, said: object) -> int | None:
-    if isinstance(said, str) and not said.isdecimal():
+    if isinstance(said, str) and re.fullmatch(r"[0-9]{1,5}", said):
+        said = int(said)
+    elif isinstance(said, str):
         ports = container.get("ports")
         named = [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
         said = next((port.get("containerPort") for port in named if port.get("name") == said), None)
-    if isinstance(said, bool) or not isinstance(said, (int, str)):
-        return None
-    return int(said) if 0 < int(said) < 65536 else None
+    return said if is_port(said) else None
 
 
 def _absolute(path: str) -> str:

@@ -135,7 +135,7 @@ def _listed(text: str) -> list[str]:
 
 def _ports(text: str) -> tuple[int, ...]:
     for part in _listed(text):
-        if not (part.isascii() and part.isdecimal() and 0 < int(part) < 65536):
+        if not (part.isascii() and part.isdecimal() and len(part) <= 5 and 0 < int(part) < 65536):
             raise Unusable(f"expected ports between 1 and 65535, found {part!r}")
     return tuple(sorted({int(part) for part in _listed(text)}))
 

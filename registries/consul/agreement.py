@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from mesh.kinds.registry_consul import ConsulMapping
 from mesh.kinds.rules import dns_label, port_name, protocol
 from mesh.services import Location, Port, Protocol, protocol_of
-from registries.consul.instances import Findings, Registered
+from registries.consul.instances import Findings, Registered, shown
 
 EXTERNAL_META = "external"
 EXPORT_META = "exportTo"
@@ -29,9 +29,9 @@ class Agreement:
     def port(self) -> Port | None:
         """The port that clients call: as said, else as set, else the lowest that is registered."""
         said = self._agreed(self._mapping.port_meta)
-        if said and not (said.isascii() and said.isdigit() and 1 <= int(said) <= 65535):
+        if said and not _is_port(said):
             self._findings.add(
-                f"the port that clients call is none: {said!r}",
+                f"the port that clients call is none: {shown(said)}",
                 f"say a number from 1 to 65535 in meta {self._mapping.port_meta!r}",
             )
             said = ""
@@ -58,10 +58,10 @@ class Agreement:
         """It moves when the instance that has it goes: whose instances differ should say the port."""
         ports = sorted({one.port for one in self._instances if one.is_listening})
         if len(ports) > 1:
-            shown = ", ".join(map(str, ports[:_PORTS_SHOWN_MAX]))
+            listed = ", ".join(map(str, ports[:_PORTS_SHOWN_MAX]))
             more = len(ports) - _PORTS_SHOWN_MAX
             self._findings.add(
-                f"its instances have different ports ({shown}{f' and {more} more' if more > 0 else ''}), "
+                f"its instances have different ports ({listed}{f' and {more} more' if more > 0 else ''}), "
                 f"and clients call {ports[0]} only as long as one has it",
                 f"say meta {self._mapping.port_meta!r}, or set mapping.port",
             )
@@ -105,6 +105,11 @@ class Agreement:
                 "say the same in all of them; until then, what most say holds",
             )
         return min(said, key=lambda text: (-said[text], text))
+
+
+def _is_port(text: str) -> bool:
+    # Python refuses to read numbers of some thousand digits.
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
 
 
 def _named_for(spoken: Protocol) -> str:

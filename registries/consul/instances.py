@@ -107,6 +107,12 @@ def registered(entry: Mapping[str, Any], settings: Consul, findings: Findings) -
     said = _said(service)
     known_as = service["ID"]
     namespace = said.get(mapping.namespace_meta, mapping.namespace)
+    if not mapping.may_name(namespace):
+        findings.add(
+            f"instance {known_as!r} says the namespace {shown(namespace)}, which it may not name",
+            "allow it by mapping.namespaces; it is left out",
+        )
+        return None
     if dns_label(namespace):
         findings.add(
             f"instance {known_as!r} says a namespace that is none: {shown(namespace)}",

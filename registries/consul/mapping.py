@@ -113,6 +113,8 @@ class _Group:
         self._name, self._namespace, self._instances = name, namespace, instances
         self._settings, self._mapping, self._findings = settings, settings.mapping, findings
         placed = [one for one in instances if one.address]
+        # One that does not serve has no say in how all others are reached.
+        placed = [one for one in placed if one.health is not Health.OUT] or placed
         self._is_dns = bool(placed) and not any(one.is_ip for one in placed)
         self._shared: dict[Labels, Labels] = {}
         ids = Counter(_fit(one.id) for one in instances)

@@ -1,7 +1,7 @@
 """How patient one connection to Consul is, and how eager.
 
 ``wait`` and ``limit`` together say how old a word of Consul may be: an idle agent answers each blocking
-query after ``wait`` and a sixteenth, and one that hangs is given up ``limit`` later, within 34 s.
+query after ``wait`` and a sixteenth, and one that hangs is given up ``limit`` later: within 35 s.
 """
 
 from __future__ import annotations

@@ -5,13 +5,15 @@ Where what is:
 - :mod:`registries.kubernetes.registry`: one cluster as a registry: what is heard, and when it is answered;
 - :mod:`registries.kubernetes.reflector`: one kind of object, listed and watched; :mod:`.table` holds it;
 - :mod:`registries.kubernetes.hearing`: how well each kind is heard;
-- :mod:`registries.kubernetes.objects`: the fields that are needed of an object;
-- :mod:`registries.kubernetes.inventory`: what belongs together, and what has to be joined again;
+- :mod:`registries.kubernetes.resources`: the kinds that are listed, and where they are found;
+- :mod:`registries.kubernetes.objects`: the fields that are needed of an object; :mod:`.fields` reads them;
+- :mod:`registries.kubernetes.inventory`: what belongs together, and what has to be joined; :mod:`.index`;
 - :mod:`registries.kubernetes.joining`: what a Service, its slices and its Pods say together;
 - :mod:`registries.kubernetes.declared`: what a Service alone says;
 - :mod:`registries.kubernetes.reading`: the user's choices for one cluster;
 - :mod:`registries.kubernetes.access`, :mod:`.accounts`, :mod:`.kubeconfig`, :mod:`.programs`: credentials;
 - :mod:`registries.kubernetes.connection` and :mod:`.client`: a connection that outlives them; HTTP;
+- :mod:`registries.kubernetes.json_lists` and :mod:`.turn`: large answers that do not keep the loop;
 - :mod:`registries.kubernetes.review`: whose a token is;
 - :mod:`registries.kubernetes.secrets`: certificates of gateways, by name.
 

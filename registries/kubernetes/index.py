@@ -6,7 +6,7 @@ cluster lives.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable
 from typing import Generic, TypeVar
 
 from registries.kubernetes.objects import Key
@@ -18,18 +18,19 @@ class Index(Generic[H]):
     """Many keys at each place."""
 
     def __init__(self) -> None:
-        self._keys: dict[H, set[Key]] = {}
+        # A dictionary of a hundred keys is half as large as a set of them.
+        self._keys: dict[H, dict[Key, None]] = {}
 
     def at(self, place: H) -> Collection[Key]:
         return self._keys.get(place, ())
 
     def add(self, place: H, key: Key) -> None:
-        self._keys.setdefault(place, set()).add(key)
+        self._keys.setdefault(place, {})[key] = None
 
     def discard(self, place: H, key: Key) -> None:
         if (found := self._keys.get(place)) is None:
             return
-        found.discard(key)
+        found.pop(key, None)
         if not found:
             del self._keys[place]
 
@@ -46,29 +47,33 @@ class Index(Generic[H]):
 
 
 class SparseIndex:
-    """One key, or very few, at each of very many places: a set for each would cost more than all the rest.
+    """One key, or very few, at each of very many: a collection for each would cost more than all the rest.
 
-    Equal tuples are one object: a hundred Pods in one slice share theirs.
+    A hundred Pods in one slice share one tuple. By namespace, then by name, so that no key has to be kept.
     """
 
     def __init__(self) -> None:
-        self._keys: dict[Key, tuple[Key, ...]] = {}
+        self._keys: dict[str, dict[str, tuple[Key, ...]]] = {}
 
     def at(self, place: Key) -> tuple[Key, ...]:
-        return self._keys.get(place, ())
+        namespace, name = place
+        return self._keys.get(namespace, {}).get(name, ())
 
     def move(self, key: Key, before: set[Key], after: set[Key]) -> None:
         """The key was at the places ``before``, and is at those ``after``."""
-        alone = (key,)
         for place in before - after:
-            if left := tuple(one for one in self._keys.get(place, ()) if one != key):
-                self._keys[place] = left
-            else:
-                self._keys.pop(place, None)
+            self._put(place, tuple(one for one in self.at(place) if one != key))
+        alone = (key,)
         for place in after - before:
-            known = self._keys.get(place)
-            self._keys[place] = alone if known is None else (*known, key)
+            known = self.at(place)
+            self._put(place, (*known, key) if known else alone)
 
-    @property
-    def places(self) -> Mapping[Key, tuple[Key, ...]]:
-        return self._keys
+    def _put(self, place: Key, keys: tuple[Key, ...]) -> None:
+        namespace, name = place
+        named = self._keys.setdefault(namespace, {})
+        if keys:
+            named[name] = keys
+            return
+        named.pop(name, None)
+        if not named:
+            del self._keys[namespace]

@@ -291,7 +291,7 @@ def _either(before: T | None, after: T | None) -> T:
 
 
 def _pods_of(one: Slice | None) -> set[Key]:
-    return {place.pod for place in one.places if place.pod is not None} if one else set()
+    return {key for place in one.places if (key := place.pod_key) is not None} if one else set()
 
 
 def _nodes_of(one: Slice | None) -> set[str]:

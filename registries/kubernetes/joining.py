@@ -173,7 +173,7 @@ def _gather(said: objects.Service, one: Slice, known: Known, found: dict[objects
         if port.name in targets and port.transport in TRANSPORTS
     }
     for place in one.places:
-        who = place.pod or place.address
+        who = place.pod_key or place.address
         serving = _serving(place, said)
         if (before := found.get(who)) is not None:
             if before.workload.address == place.address:
@@ -194,7 +194,7 @@ def _serving(place: Place, said: objects.Service) -> _Serving:
 
 def _at(place: Place, said: objects.Service, known: Known) -> Workload | None:
     """The workload behind an endpoint; ``None`` when it is a Pod that we do not know (any more, or yet)."""
-    if place.pod is None:
+    if (key := place.pod_key) is None:
         return Workload(
             name="",
             namespace=said.key[0],
@@ -203,7 +203,7 @@ def _at(place: Place, said: objects.Service, known: Known) -> Workload | None:
             mutual_tls=False,
             network=known.network(None),
         )
-    pod = known.pod(place.pod)
+    pod = known.pod(key)
     if pod is None or pod.is_over or (place.uid and place.uid != pod.uid):
         return None
     if pod.addresses and place.address not in pod.addresses:

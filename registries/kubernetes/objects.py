@@ -69,18 +69,26 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One endpoint of an EndpointSlice. ``pod`` and ``uid`` say which Pod it is, if it is one."""
+    """One endpoint of an EndpointSlice. ``namespace``, ``pod`` and ``uid`` say which Pod it is, if it is one.
+
+    The key of the Pod is made when it is asked for: there are too many of these to keep it.
+    """
 
     address: str
     is_ready: bool
     is_serving: bool
     is_terminating: bool
-    pod: Key | None
+    namespace: str
+    pod: str | None
     uid: str
     node: str
     zone: str
     zone_hints: tuple[str, ...]
     """Clients of which zones should come here (``hints.forZones``). Nothing acts on it yet."""
+
+    @property
+    def pod_key(self) -> Key | None:
+        return (self.namespace, self.pod) if self.pod is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +233,8 @@ def _places(data: Json, namespace: str, *, is_by_name: bool) -> Iterator[Place]:
                 is_ready=is_ready,
                 is_serving=fields.flag(conditions, "serving", absent=is_ready),
                 is_terminating=fields.flag(conditions, "terminating", absent=False),
-                pod=(
-                    sys.intern(fields.text(target, "namespace") or namespace),
-                    sys.intern(fields.text(target, "name")),
-                )
-                if is_pod
-                else None,
+                namespace=sys.intern(fields.text(target, "namespace")) or namespace,
+                pod=sys.intern(fields.text(target, "name")) if is_pod else None,
                 uid=sys.intern(fields.text(target, "uid")) if is_pod else "",
                 node=sys.intern(fields.text(endpoint, "nodeName")),
                 zone=sys.intern(fields.text(endpoint, "zone")),

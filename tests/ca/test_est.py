@@ -6,6 +6,7 @@ import asyncio
 import base64
 import socket
 import ssl
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,21 @@ async def test_a_certificate_renews_itself_for_a_new_key(tmp_path: Path) -> None
     assert status == 200
     leaf = leaf_of(text)
     assert (name_of(leaf), leaf.public_key()) == ("CN=db-1", new_key.public_key())
+
+
+async def test_the_certificate_of_a_pod_that_may_be_gone_does_not_renew_itself(tmp_path: Path) -> None:
+    async with served_est(tmp_path) as est:
+        key, pod = a_key(), replace(a_caller(name="orders-1"), is_pod=True)
+        context = presenting(est, est.issuer.issue(a_request(key), pod), key, tmp_path)
+        status, text, _ = await post(est, "simplereenroll", a_csr(), context=context)
+
+    assert (status, text) == (
+        403,
+        (
+            "the certificate of Pod 'orders-1' does not renew itself\n"
+            "ask with the Pod's ServiceAccount token, as meshwright enrol does\n"
+        ),
+    )
 
 
 async def test_renewal_without_a_certificate_is_refused(tmp_path: Path) -> None:

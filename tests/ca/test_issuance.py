@@ -123,6 +123,27 @@ def test_a_lifetime_beyond_the_profile_is_refused() -> None:
     assert refusal.hint == "ask for less, or raise ca.lifetimeMax"
 
 
+def a_pod() -> Caller:
+    return Caller(a_caller().identity, "orders-1", is_pod=True)
+
+
+def test_a_pods_certificate_says_that_it_is_one_and_a_machines_does_not() -> None:
+    """So that it cannot be renewed by itself when the Pod is gone."""
+    subjects = [
+        sign(vet(a_request(), caller, Profile(), AUTHORITY, NOW), AUTHORITY).leaf.subject
+        for caller in (a_pod(), a_caller())
+    ]
+
+    assert [subject.rfc4514_string() for subject in subjects] == ["CN=orders-1,OU=pod", "CN=db-1"]
+
+
+def test_a_pods_certificate_lives_no_longer_than_the_profile_gives_who_does_not_ask() -> None:
+    refusal = refusal_of(Request(KEY.public_key(), timedelta(hours=25)), caller=a_pod())
+
+    assert str(refusal) == "lifetime 25h is longer than 24h"
+    assert refusal.hint == "ask for less: a Pod renews with its token"
+
+
 def test_a_profile_that_exceeds_its_own_bound_is_the_operators_mistake() -> None:
     with pytest.raises(Misconfigured) as refusal:
         Profile(lifetime=timedelta(days=91))

@@ -403,8 +403,10 @@ async def test_a_certificate_does_not_outlive_its_pod_by_renewing_itself(tmp_pat
 
         assert await ca.refused(asking(), pair=pair) == (
             "PERMISSION_DENIED",
-            "the certificate of Pod 'orders-1' does not renew itself\n"
-            "ask with the Pod's ServiceAccount token, as meshwright enrol does",
+            (
+                "the certificate of Pod 'orders-1' does not renew itself\n"
+                "ask with the Pod's ServiceAccount token, as meshwright enrol does"
+            ),
         )
 
 

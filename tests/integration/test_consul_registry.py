@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.kinds.registry_consul import Consul
+from mesh.kinds.registry_consul import Consul, ConsulMapping
 from mesh.services import Location, Protocol, Resolution
 from registries.answers import Offer
 from tests.servers.consul import ConsulAgent
@@ -133,6 +133,20 @@ async def test_a_change_without_a_change_of_health_is_seen(
         assert heard.offer("a") is before
 
 
+@pytest.mark.parametrize("odd", [{"Port": 70000}, {"Port": -5}, {"Address": "224.0.0.1"}])
+async def test_what_consul_takes_and_envoy_does_not_leaves_the_others_served(
+    consul_agent: ConsulAgent, odd: dict[str, Any]
+) -> None:
+    """Whoever may register one instance could otherwise freeze the endpoints of its whole service."""
+    external(consul_agent, "n1", SERVICE)
+    wrong = {**SERVICE, "ID": "web-2", **odd}
+    consul_agent.register_external({"Node": "n2", "Address": "0.0.0.0", "Service": wrong})
+    async with listening(consul_agent.url) as heard:
+        await heard.until_said(web=[("10.0.0.1", 80)])
+
+        assert [remark.about for remark in heard.answer.remarks] == ["service web"]
+
+
 async def test_a_node_that_is_moved_takes_its_services_along(consul_agent: ConsulAgent) -> None:
     external(consul_agent, "n1", {"ID": "web-1", "Service": "web", "Port": 80})
     async with listening(consul_agent.url) as heard:
@@ -154,7 +168,8 @@ async def test_an_instance_says_who_it_is_and_what_it_speaks(consul_agent: Consu
     meta = {"serviceAccount": "shop", "protocol": "grpc", "namespace": "shop", "servicePort": "8080"}
     service = {**SERVICE, "Meta": meta, "Tags": ["version=v1", "primary"]}
     external(consul_agent, "n1", service, NodeMeta={"region": "eu", "zone": "eu-1"})
-    async with listening(consul_agent.url) as heard:
+    settings = Consul(address=consul_agent.url, mapping=ConsulMapping(namespaces=("shop",)))
+    async with listening(settings) as heard:
         await heard.until("the service", lambda: heard.offer("web", "shop") is not None)
         offer = heard.offer("web", "shop")
         assert isinstance(offer, Offer)

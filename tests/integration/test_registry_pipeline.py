@@ -12,7 +12,7 @@ import pytest
 
 from mesh.clock import SystemClock
 from reconciler.demo.processes import Processes, ours
-from registries.consul import following
+from registries.consul import reading
 from registries.consul.mapping import Mapped, mapped
 from tests.bench.pipeline import Pipeline
 from tests.support.consul_registries import listening
@@ -31,7 +31,7 @@ def mappings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts[name] += 1
         return mapped(name, *arguments)
 
-    monkeypatch.setattr(following, "mapped", counted)
+    monkeypatch.setattr(reading, "mapped", counted)
     return counts
 
 

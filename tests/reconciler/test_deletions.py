@@ -17,7 +17,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 GUARDS = Guards()
 MINUTE = 60.0
 HINT = (
-    "put them back, or say 'Meshwright-Allow-Removal: yes' in a commit,"
+    "put them back, or say 'Meshwright-Allow-Removal: yes' in the commit that removes them,"
     " or run `meshwright registries release git`"
 )
 

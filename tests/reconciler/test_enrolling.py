@@ -15,6 +15,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca import minting
 from ca.issuance import Issuer
@@ -260,6 +263,55 @@ async def test_the_first_certificate_is_awaited_for_some_minutes(
     with pytest.raises(Unavailable, match="away"):
         await task
     assert [round(at.total_seconds()) for _, _, at in planes.asked] == [0, 1, 3, 7, 15, 31, 63, 127, 255]
+
+
+async def test_a_clock_that_is_ahead_does_not_make_the_pod_ask_without_a_pause(
+    planes: ControlPlanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be renewed already when it comes is not put in use: a hundred of them would follow."""
+    ahead = timedelta(hours=30)
+
+    async def certificate(server: Server, **_: Any) -> Issued:
+        issued = await planes.certificate(server, token="")
+        key = serialization.load_pem_private_key(issued.key, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        chain = x509.load_pem_x509_certificates(issued.chain.encode())
+        roots = x509.load_pem_x509_certificates(issued.roots.encode())
+        asking.check(server, key, chain, roots, planes.clock.now() + ahead)
+        return issued
+
+    monkeypatch.setattr(asking, "certificate", certificate)
+    pod = a_pod(tmp_path)
+    with pytest.raises(Refused) as refused:
+        await run.enrol(pod, planes.clock)
+    planes.asked.clear()
+    async with watching(pod, planes):
+        await planes.clock.advance(timedelta(minutes=1))
+
+    assert (
+        str(refused.value)
+        == "the new certificate ends at 2026-01-02 00:00:00 UTC and is to be renewed already"
+    )
+    assert refused.value.hint == "the clock of this node says 2026-01-02 06:00:00 UTC; is it right?"
+    assert [at.total_seconds() for _, _, at in planes.asked] == [0, 1, 3, 7, 15, 31]
+    assert pod.files.current() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"-----BEGIN CERTIFICATE-----\nMIIB\n"])
+async def test_a_certificate_that_cannot_be_read_is_replaced(
+    planes: ControlPlanes, tmp_path: Path, content: bytes
+) -> None:
+    """As after a node that went down while it wrote."""
+    pod = a_pod(tmp_path)
+    await run.enrol(pod, planes.clock)
+    for name in ("cert.pem", "root.pem"):
+        (pod.files.data / name).write_bytes(content)
+    assert (pod.files.current(), pod.files.roots()) == (None, "")
+    async with watching(pod, planes):
+        await planes.clock.advance(timedelta(seconds=1))
+
+    assert pod.files.current() is not None
+    assert len(planes.asked) == 2
 
 
 @pytest.mark.parametrize(

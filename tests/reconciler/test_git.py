@@ -216,6 +216,7 @@ def test_a_line_of_commits_ends_where_it_is_told_to_or_is_its_tip(tmp_path: Path
     assert clone.line(three, three, 10) == ()
     assert clone.line(three, one, 1) == ((three, "three"),)
     assert clone.line(three, "0" * 40, 10) == ((three, "three"),)
+    assert [clone.parent(commit) for commit in commits] == [None, one, two]
 
 
 def test_a_ref_moves_only_from_where_it_was_expected(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -146,8 +147,14 @@ def test_the_application_sees_neither_key_nor_token() -> None:
     assert "volumeMounts" not in container(pod, "app")
 
 
-def test_a_variable_in_a_probe_is_not_the_kubelets_to_replace() -> None:
-    probe = {"httpGet": {"path": "/$(POD_NAME)", "port": 80}}
+def expanded(value: str) -> str:
+    """What the kubelet makes of it where every variable is known (Kubernetes, third_party/forked/golang)."""
+    return re.sub(r"\$(\$|\([^)]*\))", lambda found: "$" if found[1] == "$" else "replaced", value)
+
+
+@pytest.mark.parametrize("path", ["/$(POD_NAME)", "/a$$(POD_NAME)", "/$$$(POD_NAME)", "/$", "/$$"])
+def test_a_variable_in_a_probe_is_not_the_kubelets_to_replace(path: str) -> None:
+    probe = {"httpGet": {"path": path, "port": 80}}
     pod = injected(a_pod(containers=[{"name": "app", "livenessProbe": probe}]))
 
     (said,) = (
@@ -155,7 +162,87 @@ def test_a_variable_in_a_probe_is_not_the_kubelets_to_replace() -> None:
         for one in container(pod, "meshwright-enrol")["env"]
         if one["name"] == "MESHWRIGHT_PROBES"
     )
-    assert json.loads(said)[0]["target"] == "/$$(POD_NAME)"
+    assert json.loads(expanded(said))[0]["target"] == path
+
+
+PROBE = {"httpGet": {"path": "/", "port": "http"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "problems"),
+    [
+        (
+            {"containers": [{"name": "app", "ports": [{"name": "http", "containerPort": "80x"}]}]},
+            [
+                (
+                    "pod.yaml:1: error MW0020 spec.containers[0].ports[0].containerPort: "
+                    "expected a port between 1 and 65535, found '80x'"
+                )
+            ],
+        ),
+        (
+            {
+                "containers": [
+                    {
+                        "name": "app",
+                        "ports": [{"name": "http", "containerPort": "9" * 5000}],
+                        "livenessProbe": {"tcpSocket": {"port": "9" * 5000}},
+                    }
+                ]
+            },
+            [
+                (
+                    "pod.yaml:1: error MW0020 spec.containers[0].livenessProbe.tcpSocket.port: "
+                    f"no port {'9' * 5000!r} in this container"
+                ),
+                (
+                    "pod.yaml:1: error MW0020 spec.containers[0].ports[0].containerPort: "
+                    f"expected a port between 1 and 65535, found {'9' * 5000!r}"
+                ),
+            ],
+        ),
+        *(
+            (
+                {"containers": [{"name": name, "livenessProbe": PROBE}]},
+                [
+                    (
+                        "pod.yaml:1: error MW0020 spec.containers[0].name: "
+                        f"expected the name of a container, found {name!r}"
+                    )
+                ],
+            )
+            for name in ("An_App", "", None, [[1]], "a\nb")
+        ),
+    ],
+)
+def test_what_no_kubernetes_would_take_is_a_problem_and_no_traceback(
+    spec: dict[str, Any], problems: list[str]
+) -> None:
+    done = inject([("pod.yaml", a_pod(**spec))], SIDECAR)
+
+    assert sorted(str(one) for one in done.problems) == problems
+    assert done.text == ""
+
+
+def test_a_restart_policy_that_is_no_word_is_no_traceback() -> None:
+    assert injected(a_pod(restartPolicy={"a": 1}))["spec"]["restartPolicy"] == {"a": 1}
+
+
+def test_a_pod_that_only_says_it_has_a_sidecar_does_not_slip_out_of_the_mesh() -> None:
+    """An empty value, say, from a template that filled in nothing."""
+    pod = json.loads(a_pod())
+    pod["metadata"]["annotations"] = {"meshwright.dev/sidecar": ""}
+    done = inject([("pod.yaml", json.dumps(pod))], SIDECAR)
+
+    (problem,) = done.problems
+    assert str(problem) == (
+        'pod.yaml:1: error MW0020 metadata.annotations["meshwright.dev/sidecar"]: '
+        "the Pod is said to have its sidecar, and has none"
+    )
+    assert (
+        problem.hint
+        == "take the annotation out; who wants no sidecar says so by sidecar.istio.io/inject: 'false'"
+    )
 
 
 def test_what_the_mesh_does_not_know_of_manifests_it_passes_on() -> None:

@@ -156,7 +156,7 @@ def test_a_held_removal_is_said_with_every_way_out() -> None:
             " held until 2026-01-01 14:07:00Z or released"
         ),
         (
-            "    hint: put them back, or say 'Meshwright-Allow-Removal: yes' in a commit,"
+            "    hint: put them back, or say 'Meshwright-Allow-Removal: yes' in the commit that removes them,"
             " or run `meshwright registries release git`"
         ),
     ]

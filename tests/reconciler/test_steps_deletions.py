@@ -167,12 +167,35 @@ async def test_a_commit_that_says_so_removes_at_once(tmp_path: Path) -> None:
     assert (plane.served, plane.held) == (36, {})
 
 
-async def test_an_empty_commit_may_say_it_afterwards(tmp_path: Path) -> None:
+async def test_the_word_of_one_team_does_not_free_what_another_removed_by_mistake(tmp_path: Path) -> None:
+    """Pushed before it, with it and after it; and whether that team removes something itself or not."""
     plane = await a_plane(tmp_path)
-    await plane.push({"teams/a/x.yaml": words("a", 15)})
-    assert plane.held
+    await plane.push({"teams/a/x.yaml": words("a", 15)}, "a mistake")
     await plane.push({}, ALLOWED)
+    await plane.push({"teams/b/y.yaml": words("new", 1)}, ALLOWED)
+    await plane.push({"teams/b/x.yaml": words("b", 2)}, ALLOWED)
+    assert plane.held == removes("45 of 60 objects", "teams/a")
+    plane.team.push({"teams/b/x.yaml": words("b", 1)}, ALLOWED)
+    await plane.push({"teams/a/x.yaml": words("a", 14)}, "a mistake")
+    assert plane.held == removes("46 of 60 objects", "teams/a")
+    assert plane.served == 1 + 60 + 1 + 1
+
+
+async def test_a_removal_that_was_made_again_with_the_word_is_free(tmp_path: Path) -> None:
+    plane = await a_plane(tmp_path)
+    await plane.push({"teams/a/x.yaml": words("a", 15)}, "a mistake, or so it looks")
+    assert plane.held
+    plane.team.push({"teams/a/x.yaml": words("a", 60)}, "Revert")
+    await plane.push({"teams/a/x.yaml": words("a", 15)}, ALLOWED)
     assert (plane.served, plane.held) == (36, {})
+
+
+async def test_a_word_does_not_cover_what_was_put_back_and_removed_again_without_one(tmp_path: Path) -> None:
+    plane = await a_plane(tmp_path)
+    plane.team.push({"teams/a/x.yaml": words("a", 15)}, ALLOWED)
+    plane.team.push({"teams/a/x.yaml": words("a", 60)}, "Revert")
+    await plane.push({"teams/a/x.yaml": words("a", 15)}, "a mistake")
+    assert plane.held == removes("45 of 60 objects", "teams/a")
 
 
 async def test_the_word_of_a_commit_outlives_the_next_push_and_does_not_cover_it(tmp_path: Path) -> None:
@@ -211,7 +234,8 @@ async def test_after_a_force_push_only_the_tip_is_asked(tmp_path: Path) -> None:
     plane.team.push({"teams/b/x.yaml": words("b", 19)})
     await plane.turn()
     assert plane.held == removes("45 of 60 objects", "teams/a")
-    await plane.push({}, ALLOWED)
+    plane.team.push({"teams/a/x.yaml": words("a", 60)}, "Revert")
+    await plane.push({"teams/a/x.yaml": words("a", 15)}, ALLOWED)
     assert plane.held == {}
 
 

@@ -310,17 +310,15 @@ def test_names_to_resolve_and_known_addresses_make_no_service_together() -> None
     ]
 
 
-def test_a_port_that_is_none_is_not_served() -> None:
-    found = together(
-        an_answer(CONSUL, an_offer(a_service(), an_instance("10.0.0.1", 70000), an_instance("10.0.0.2")))
-    )
+def test_a_port_that_is_none_and_the_admin_port_of_a_proxy_are_not_served() -> None:
+    """A loopback address is each caller's own: behind it at 15000 is the admin port of its Envoy."""
+    instances = an_instance("10.0.0.1", 70000), an_instance("127.0.0.1", 15000), an_instance("10.0.0.2")
+    found = together(an_answer(CONSUL, an_offer(a_service(), *instances)))
 
     assert addresses(found) == ["10.0.0.2"]
-    assert reported(found) == [
-        (
-            f"registry consul: warning MW0024: at-10-0-0-1 of {NAMESPACE}/{HOST} is at port 70000, which is"
-            " no port: not served"
-        )
+    assert [tie.message for tie in found.ties] == [
+        f"at-10-0-0-1 of {NAMESPACE}/{HOST} is at 10.0.0.1:70000: not served",
+        f"at-127-0-0-1 of {NAMESPACE}/{HOST} is at 127.0.0.1:15000: not served",
     ]
 
 

@@ -85,7 +85,7 @@ def test_a_name_that_no_host_can_have_is_left_out_and_said() -> None:
 
 
 def test_instances_of_two_namespaces_are_two_services() -> None:
-    found = of(an_entry(1), an_entry(2, Meta={"namespace": "shop"})).offers
+    found = of(an_entry(1), an_entry(2, Meta={"namespace": "shop"}), namespaces=("shop",)).offers
 
     assert [str(offer.service.key) for offer in found] == [
         "default/web.service.consul",
@@ -319,12 +319,33 @@ def test_what_is_no_account_makes_no_identity(account: str) -> None:
 
 
 def test_an_instance_of_no_namespace_is_left_out() -> None:
-    assert of(an_entry(Meta={"namespace": "a/b"})).offers == ()
-    assert remark_of(an_entry(Meta={"namespace": "a/b"})) == (
+    assert of(an_entry(Meta={"namespace": "a/b"}), namespaces=("*",)).offers == ()
+    assert remark_of(an_entry(Meta={"namespace": "a/b"}), namespaces=("*",)) == (
         "service web",
         "instance 'web-1' says a namespace that is none: 'a/b'",
         "say a DNS label in its meta 'namespace'; it is left out",
     )
+
+
+def test_who_may_register_a_service_does_not_speak_for_every_namespace() -> None:
+    """A namespace is part of an identity, and of what policies select."""
+    entry = an_entry(Meta={"namespace": "payments", "serviceAccount": "ledger"})
+    found = of(entry, namespaces=("shop",))
+
+    assert (found.offers, found.workloads) == ((), ())
+    assert remark_of(entry) == (
+        "service web",
+        "instance 'web-1' says the namespace 'payments', which it may not name",
+        "allow it by mapping.namespaces; it is left out",
+    )
+
+
+def test_one_that_does_not_serve_has_no_say_in_how_the_others_are_reached() -> None:
+    named = an_entry(1, Address="a.example.com")
+    failing = an_entry(2, checks=(("service:web-2", "critical"),))
+
+    assert offer_of(named, failing).service.resolution is Resolution.DNS
+    assert [one.workload.address for one in offer_of(named, failing).instances] == ["a.example.com"]
 
 
 def port_of(*entries: Entry, **mapping: Any) -> tuple[int, str, Protocol]:
@@ -400,9 +421,20 @@ def test_what_cannot_be_read_of_the_port_is_said_and_passed_over(meta: dict[str,
     assert message in found.remark.message
 
 
+def test_a_port_of_a_thousand_digits_ends_nothing() -> None:
+    remark = remark_of(an_entry(Tags=[f"servicePort={'9' * 5000}"]))
+
+    assert port_of(an_entry(Tags=[f"servicePort={'9' * 5000}"]))[0] == 80
+    assert remark is not None
+    assert remark[1].startswith(
+        f"meta or tag 'servicePort' is no label, or its value is none: '{'9' * 60}…'; "
+    )
+    assert remark[1].endswith(f"the port that clients call is none: '{'9' * 60}…'")
+
+
 @pytest.mark.parametrize("port", [70000, -5, 65536])
 def test_one_instance_with_a_port_that_is_none_does_not_freeze_its_service(port: int) -> None:
-    """Consul takes any number at `XX."""
+    """Consul takes any number (``/v1/catalog/register``), Envoy refuses all endpoints of the service."""
     entries = an_entry(1, Port=port, Meta={"serviceAccount": "shop"}), an_entry(2)
 
     assert [one.ports for one in offer_of(*entries).instances] == [((80, 80),)]

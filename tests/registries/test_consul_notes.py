@@ -31,7 +31,7 @@ def an_entry(
 
 def of(name: str, *entries: Entry, hostname: str = "{name}.consul") -> Mapped:
     settings = Consul()
-    known = settings.mapping.model_copy(update={"hostnames": (hostname,)})
+    known = settings.mapping.model_copy(update={"hostnames": (hostname,), "namespaces": ("*",)})
     return mapped(name, entries, settings.model_copy(update={"mapping": known}), "vms")
 
 

@@ -133,3 +133,25 @@ def test_looking_again_whenever_the_guard_asks_for_it_comes_to_an_end(steps: lis
         looks += 1
         assert looks < 50
     assert source.guard.believed is source.said
+
+
+@given(STEPS)
+@settings(max_examples=300, deadline=None)
+def test_what_goes_below_half_of_the_most_within_the_dwell_is_held_in_however_many_steps(
+    steps: list[Step],
+) -> None:
+    source = Source()
+    heard, is_live = 0.0, True
+    left: list[tuple[float, str, int]] = []
+    before: Said = {}
+    for step in steps:
+        heard += step.after if is_live else 0.0
+        believed = source.says(step.says, after=step.after)
+        for host in HOSTS:
+            now, then = step.says.get(host, frozenset()), before.get(host, frozenset())
+            left.append((heard, host, len(then)))
+            most = max(count for at, of, count in left if of == host and at + DWELL > heard)
+            if is_drop(most, len(now)):
+                assert then - now <= believed_of(believed, host)
+        before, is_live = step.says, step.is_live
+        source.guard.hear(source.now, is_live=is_live)

@@ -76,7 +76,8 @@ class FakeRegistry:
         self.is_heard(state)
 
     def is_heard(self, state: State = State.LIVE) -> None:
-        self.freshness.publish(Freshness(state=state, heard_at=self._clock.now()))
+        now = self._clock.now()
+        self.freshness.publish(Freshness(state=state, heard_at=now, heard=self._clock.monotonic()))
 
     def falls_silent(self, error: str = "no answer") -> None:
         self.freshness.publish(replace(self.freshness.value, state=State.STALE, error=error))

@@ -18,6 +18,8 @@ from tests.support.clock import FakeClock
 
 SECRET = "very-secret"
 HERE = Path("/etc/here")
+NO_CA = {"certificate-authority-data": None}
+LOGIN = {"apiVersion": "client.authentication.k8s.io/v1", "command": "login"}
 
 
 def a_kubeconfig(cluster: dict[str, Any] | None = None, user: dict[str, Any] | None = None) -> bytes:
@@ -177,11 +179,19 @@ def test_the_name_in_the_servers_certificate_may_be_said() -> None:
                 "exec of user 'u': env is not a list of names and values",
                 "expected - {name: <name>, value: <text>}",
             )
-            for env in (["A=b"], {"A": "b"}, [{"name": "A", "value": "\0"}], [{"value": "b"}], [{"name": "A=b"}])
+            for env in (
+                ["A=b"],
+                {"A": "b"},
+                [{"name": "A", "value": "\0"}],
+                [{"value": "b"}],
+                [{"name": "A=b"}],
+            )
         ),
         *(
             (
-                a_kubeconfig({"certificate-authority": "\0"} if of == "cluster 'c'" else None, user=user),
+                a_kubeconfig(
+                    {**NO_CA, "certificate-authority": "\0"} if of == "cluster 'c'" else None, user=user
+                ),
                 f"{of}: {field}: a NUL character or half a character",
                 "write it anew",
             )
@@ -292,3 +302,14 @@ async def test_outside_of_a_pod_its_account_is_not_there(tmp_path: Path) -> None
         Unavailable, match=r"^inCluster: ca\.crt of the ServiceAccount cannot be read: FileNotFou"
     ):
         await InCluster("10.0.0.1", "443", tmp_path).read()
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "a\r\nX-Evil: 1", "\u00e9", "two words"])
+async def test_a_token_that_can_stand_in_no_request_is_the_operators_to_mend(
+    tmp_path: Path, token: str
+) -> None:
+    access = an_access(tmp_path, a_kubeconfig(user={"token": token}))
+    with pytest.raises(Misconfigured) as refused:
+        await access.read()
+    assert token not in str(refused.value)
+    assert refused.value.hint == "write the token alone, as kubectl create token prints it"

@@ -13,11 +13,14 @@ import pytest
 from aiohttp import web
 
 from mesh.errors import Misconfigured
-from registries.kubernetes import connection
+from mesh.latest import Latest
+from registries.kubernetes import connection, reflector
 from registries.kubernetes.access import Credentials, Server
 from registries.kubernetes.client import Limits
+from registries.kubernetes.hearing import Hearing
 from registries.kubernetes.registry import KubernetesRegistry
-from registries.registry import State
+from registries.registry import Freshness, State
+from tests.support.clock import FakeClock
 from tests.support.cluster_objects import Object, a_node, a_pod, a_service, a_slice, an_endpoint
 from tests.support.cluster_registries import GivenAccess, Witness, answered, heard, running, serving, until
 from tests.support.cluster_server import PATHS, ClusterServer, status
@@ -169,6 +172,50 @@ async def test_a_list_whose_pages_got_too_old_is_begun_again() -> None:
         async with running(GivenAccess(server.credentials)) as registry:
             assert (await answered(registry)).services == 600
             assert server.lists("service") == 3
+
+
+async def test_a_list_whose_pages_lead_back_to_themselves_is_given_up() -> None:
+    asked = 0
+
+    def same(request: web.Request) -> web.StreamResponse | None:
+        nonlocal asked
+        if request.path != PATHS["service"]:
+            return None
+        asked += 1
+        items = [{"metadata": {"namespace": "shop", "name": f"s{asked}"}, "spec": {}}]
+        return web.json_response({"metadata": {"resourceVersion": "1", "continue": "same"}, "items": items})
+
+    async with ClusterServer() as server:
+        server.faults.append(same)
+        async with running(GivenAccess(server.credentials)) as registry:
+            waiting = await heard(registry, State.WAITING, "does not end")
+            assert waiting.error == "the API server's list of Service objects does not end"
+            assert waiting.hint == "expected at most 1000000 within 0:10:00, each page once"
+            assert registry.answer.value is None
+            server.faults.clear()
+            await answered(registry)
+
+
+async def test_a_list_that_is_ever_longer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reflector, "OBJECTS_MAX", 1000)
+    async with ClusterServer() as server:
+        await server.put("service", *(a_service(f"s{number}") for number in range(1600)))
+        async with running(GivenAccess(server.credentials)) as registry:
+            await heard(registry, State.WAITING, "the API server's list of Service objects does not end")
+
+
+async def test_a_wall_clock_that_is_set_back_does_not_silence_the_registry() -> None:
+    clock, freshness = FakeClock(), Latest(Freshness())
+    hearing = Hearing(["Pod"], clock, freshness)
+    hearing.listed("Pod")
+    hearing.watching("Pod")
+    hearing.answered()
+    clock.jump(-timedelta(hours=1))
+    await clock.advance(timedelta(seconds=10))
+    hearing.heard("Pod")
+
+    assert freshness.value.state is State.LIVE
+    assert (freshness.value.heard_at, freshness.value.heard) == (clock.now(), 10.0)
 
 
 async def test_a_server_that_was_away_may_have_another_history_and_is_listed_again() -> None:
