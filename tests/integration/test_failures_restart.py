@@ -30,7 +30,10 @@ async def repository_gone(mesh: LiveMesh) -> AsyncIterator[None]:
 async def test_a_restart_under_load_fails_no_request_and_sends_no_resource_again(
     mesh: LiveMesh, number: signal.Signals
 ) -> None:
-    """Proxies keep what they have, and what they report on their return is all that they need."""
+    """Proxies keep what they have, and what they report on their return is all that they need.
+
+    Their services are ServiceEntries of WorkloadEntries, which istio#34465 lost with every restart (503).
+    """
     before = await mesh.updates()
     async with mesh.load() as load:
         await load.goes_on()
@@ -129,6 +132,7 @@ async def test_a_control_plane_that_never_accepted_anything_takes_nothing_from_p
 
 
 async def test_a_proxy_that_stands_still_delays_nobody_else_and_catches_up(mesh: LiveMesh) -> None:
+    """linkerd2#11480: one slow reader froze discovery for everybody."""
     mesh.signal(FRONT, signal.SIGSTOP)
     try:
         for number in range(3):

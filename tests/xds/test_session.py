@@ -133,7 +133,7 @@ def test_targets_that_change_in_the_middle_break_nothing(
 def test_no_cluster_is_left_waiting_for_endpoints_when_its_change_met_theirs(
     worlds: list[Assignment], data: st.DataObject
 ) -> None:
-    """consul#17640: a cluster that changed while its endpoints were on their way stayed without them."""
+    """consul#17640, #10563: a cluster that changed while its endpoints were on their way stayed without."""
     proxy, connection = ModelEnvoy(), Connection(worlds[0])
     proxy.connect()
     for world in worlds[1:]:
