@@ -9,7 +9,7 @@ import click
 import uvloop
 
 from mesh.clock import SystemClock
-from reconciler import daemon, logs, loop
+from reconciler import daemon, logs
 from reconciler.cli.options import state_option
 from reconciler.settings import Settings
 
@@ -125,5 +125,4 @@ def serve(poll: float, log_level: str, **options: object) -> None:
     """Serve the mesh that a branch of a Git repository describes."""
     logs.set_up(log_level.upper())
     settings = Settings(poll=timedelta(seconds=poll), **options)  # type: ignore[arg-type]
-    loop.precede_threads()
     uvloop.run(daemon.serve(settings, SystemClock()))

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
 from mesh.clock import breathe
-from reconciler.loop import precede_threads, run_stall_watch
+from reconciler.loop import run_stall_watch
 from tests.support.clock import FakeClock
 
 
@@ -37,12 +36,3 @@ async def test_the_longest_stall_is_kept() -> None:
     assert await longest_after(0.3) == 0.3
     assert await longest_after(0.1) == 0.3
     watch.cancel()
-
-
-def test_a_thread_that_computes_soon_gives_way_to_the_loop() -> None:
-    before = sys.getswitchinterval()
-    try:
-        precede_threads()
-        assert sys.getswitchinterval() == 0.0005
-    finally:
-        sys.setswitchinterval(before)
