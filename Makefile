@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 ARGS ?=
 
 help:  ## Show this list.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-24s %s\n", $$1, $$2 }'
 
 demo:  ## Run a mesh on this machine with real Envoys (ARGS="--once --output json").
 	@.ci/setup runtime envoy >&2
