@@ -298,7 +298,9 @@ def _reading(config: Config, found: _Found, documents: int) -> Reading:
         message = f"{count} {several} of {name} passed over"
         found.problems.append(found.first_foreign[group, kind].problem("MW0006", "", message))
     meshes = [key for key in found.objects if key.kind == "Mesh"]
-    if not meshes:
+    # One that could not be read is not absent: its own problems say what is the matter.
+    is_unread = any(one.object is not None and one.object.kind == "Mesh" for one in found.problems)
+    if not meshes and not is_unread:
         where = Where(file=MESH_FILE)
         message = "no Mesh document: the defaults are used"
         found.problems.append(Problem(code="MW0008", where=where, message=message))

@@ -51,6 +51,12 @@ def test_without_a_mesh_document_it_is_said_that_defaults_hold() -> None:
     ]
 
 
+def test_a_mesh_document_that_cannot_be_read_is_not_said_to_be_absent() -> None:
+    wrong = MESH.replace("spec: {}", "spec: {guards: {shar: 40}}")
+
+    assert [problem.code for problem in read({"mesh.yaml": wrong}).problems] == ["IST0106"]
+
+
 def test_an_object_that_is_defined_twice_is_an_error_that_names_both_places() -> None:
     reading = read({"mesh.yaml": MESH, "a.yaml": SERVICE, "b/c.yaml": f"\n{SERVICE}"})
     assert said(reading) == [
